@@ -1,0 +1,111 @@
+"""The settings of one project: plain data with help, limits and one check.
+
+Stored as JSON with the project and copied into every round, so that a round is a record that can be replayed.
+"""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from al_service.domain.strategy_names import STRATEGIES
+from al_service.errors import InvalidInputError
+
+AUGMENTATIONS = ("none", "shift", "shift+flip")
+
+
+class InvalidConfigError(InvalidInputError):
+    """A project setting that is unknown or out of range; says which, what was found and what is allowed."""
+
+    code = "invalid_config"
+
+
+def _setting(default: Any, help: str, **limits: Any) -> Any:
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True)
+class ProjectConfig:
+    """How a project runs its loop. Every field can be set with `al project set NAME key=value`."""
+
+    network: str = _setting("small_cnn", "small_cnn (images up to 64 px) or any torchvision network, e.g. resnet18")
+    weights: str = _setting("none", "none, default (torchvision's, needs the network) or a path to a .safetensors file")
+    image_px: int = _setting(0, "side of the square the model sees, in pixels; 0 = chosen from the images", low=0, high=1024)
+    strategy: str = _setting("margin+k_center", "which samples to ask next", choices=tuple(STRATEGIES))
+    labels_per_round: int = _setting(50, "how many samples a round asks for", low=1, high=1_000_000)
+    trigger_labels: int = _setting(0, "new labels that start the next round; 0 = labels_per_round", low=0, high=1_000_000)
+    trigger_interval_s: int = _setting(0, "start a round after this many seconds if there is any new label; 0 = off", low=0, high=31_536_000)
+    auto_start: bool = _setting(True, "start rounds without being asked")
+    random_fraction: float = _setting(0.1, "share of each batch drawn at random, to compare against", low=0.0, high=1.0)
+    holdout_fraction: float = _setting(0.2, "share of an import kept aside for evaluation, never asked for training", low=0.0, high=0.9)
+    evaluation_labels: int = _setting(200, "evaluation samples to have labelled by people when the import brings no labels", low=0, high=1_000_000)
+    label_budget: int = _setting(0, "stop asking after this many labels; 0 = no limit", low=0, high=1_000_000_000)
+    overlap: int = _setting(1, "people who answer each sample", low=1, high=20)
+    max_skips: int = _setting(3, "after this many skips a sample leaves the queue", low=1, high=100)
+    mc_passes: int = _setting(20, "MC-dropout passes for strategies that need them", low=2, high=500)
+    epochs_max: int = _setting(60, "upper limit of training epochs", low=1, high=10_000)
+    minibatch_size: int = _setting(64, "images per training step", low=2, high=65_536)
+    learning_rate: float = _setting(0.002, "peak of the cosine schedule", low=1e-7, high=10.0)
+    weight_decay: float = _setting(0.01, "AdamW weight decay", low=0.0, high=1.0)
+    augment: str = _setting("shift", "training augmentation", choices=AUGMENTATIONS)
+    seed: int = _setting(0, "seed of every random choice", low=0, high=2**31 - 1)
+    guidelines: str = _setting("", "what labelers should know, shown in the page")
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            _check(spec.name, getattr(self, spec.name), spec.type, spec.metadata)
+
+    @property
+    def labels_to_trigger(self) -> int:
+        """New labels since the last round that start the next one."""
+        return self.trigger_labels or self.labels_per_round
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "ProjectConfig":
+        """Read stored data; fields added since then take their default.
+
+        Raises:
+            InvalidConfigError: a value is out of range or a key is unknown.
+        """
+        return cls().with_values(data)
+
+    def with_values(self, values: dict[str, Any]) -> "ProjectConfig":
+        """A changed copy; text (from a command line) is converted to the field's type.
+
+        Raises:
+            InvalidConfigError: unknown key, wrong type, or out of range; names the key and what is allowed.
+        """
+        known = {spec.name: spec for spec in fields(self)}
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise InvalidConfigError(
+                f"unknown project setting {unknown[0]!r}; known: {', '.join(sorted(known))}", key=unknown[0]
+            )
+        return replace(self, **{key: _convert(key, value, known[key].type) for key, value in values.items()})
+
+
+def _convert(key: str, value: Any, kind: Any) -> Any:
+    if not isinstance(value, str) or kind is str:
+        return float(value) if kind is float and isinstance(value, int) and not isinstance(value, bool) else value
+    text = value.strip()
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}[
+                text.lower()
+            ]
+        return int(text) if kind is int else float(text)
+    except (KeyError, ValueError):
+        raise InvalidConfigError(f"{key}={value!r} is not a {kind.__name__}", key=key) from None
+
+
+def _check(key: str, value: Any, kind: Any, limits: Any) -> None:
+    if type(value) is not kind:
+        raise InvalidConfigError(f"{key}={value!r} is a {type(value).__name__}, expected {kind.__name__}", key=key)
+    choices = limits.get("choices")
+    if choices and value not in choices:
+        raise InvalidConfigError(f"{key}={value!r} is not one of {', '.join(choices)}", key=key)
+    # `not (low <= value)` also refuses NaN, which compares false with everything.
+    if "low" in limits and not limits["low"] <= value <= limits["high"]:
+        raise InvalidConfigError(f"{key}={value} is outside {limits['low']}..{limits['high']}", key=key)

@@ -1,0 +1,282 @@
+"""The rows of the truth as frozen records: what crosses the border between storage, loop, api and workers.
+
+Ids are integers made by the database. All times are aware UTC datetimes. `data` fields are JSON-able.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from al_service.domain.project_config import ProjectConfig
+from al_service.domain.states import (
+    AnnotationKind,
+    AssignmentState,
+    JobKind,
+    JobState,
+    Role,
+    RoundState,
+    SampleState,
+    SelectionState,
+    Split,
+    Stage,
+    StageState,
+)
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One class of a project. `position` fixes key and colour for good; `class_index` of the model is its rank."""
+
+    id: int
+    name: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Project:
+    """One labelling project."""
+
+    id: int
+    name: str
+    classes: tuple[ClassInfo, ...]
+    config: ProjectConfig
+    created_at: datetime
+    archived_at: datetime | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in class_index order."""
+        return tuple(info.name for info in self.classes)
+
+    def find_class(self, name: str) -> ClassInfo | None:
+        """The class of that name, or None."""
+        return next((info for info in self.classes if info.name == name), None)
+
+
+@dataclass(frozen=True)
+class NewSample:
+    """An image about to be stored; its bytes are already in the artifact store under `sha256`."""
+
+    external_id: str
+    sha256: str
+    width: int
+    height: int
+    format: str
+    byte_count: int
+    split: Split
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a project."""
+
+    id: int
+    project_id: int
+    external_id: str
+    sha256: str
+    width: int
+    height: int
+    format: str
+    byte_count: int
+    split: Split
+    state: SampleState
+    metadata: dict[str, Any]
+    class_name: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One person's answer; never changed, only taken back by another row of kind `undo`."""
+
+    id: int
+    project_id: int
+    sample_id: int
+    user_id: int
+    assignment_id: int | None
+    kind: AnnotationKind
+    class_name: str | None
+    client_key: str
+    lead_time_s: float | None
+    model_version: str | None
+    is_extra_vote: bool
+    undoes_id: int | None
+    is_undone: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One pick of a selector on its way into storage: the sample, its rank, its score and why."""
+
+    sample_id: int
+    rank: int
+    score: float | None
+    reason: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A chosen sample as stored: part of a round's batch."""
+
+    id: int
+    round_id: int
+    round_number: int
+    sample_id: int
+    rank: int
+    score: float | None
+    reason: dict[str, Any]
+    state: SelectionState
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A selection leased to one person until `lease_expires_at`."""
+
+    id: int
+    selection: Selection
+    user_id: int
+    state: AssignmentState
+    slot: int
+    lease_expires_at: datetime
+    created_at: datetime
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class RoundStage:
+    """One stage of one round and the attempt that counts."""
+
+    stage: Stage
+    state: StageState
+    job_id: int | None
+    attempt: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: float | None
+    result: dict[str, Any]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pass of the loop, as a record: what it knew, what it chose, how good it was."""
+
+    id: int
+    project_id: int
+    number: int
+    state: RoundState
+    stage: Stage
+    trigger: str
+    config: ProjectConfig
+    class_names: tuple[str, ...]
+    seed: int
+    watermark: int
+    label_count: int
+    data_fingerprint: str | None
+    model_hash: str | None
+    metrics: dict[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+    stages: tuple[RoundStage, ...]
+    selected_count: int
+    answered_count: int
+    error: str | None = None
+
+    def stage_record(self, stage: Stage) -> RoundStage:
+        """The record of that stage (every round has all five)."""
+        return next(record for record in self.stages if record.stage is stage)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work for a worker process, as the database knows it; the broker only carries (id, attempt)."""
+
+    id: int
+    project_id: int
+    round_id: int | None
+    kind: JobKind
+    state: JobState
+    attempt: int
+    attempts_max: int
+    payload: dict[str, Any]
+    result: dict[str, Any]
+    progress_done: int
+    progress_total: int | None
+    progress_text: str
+    worker: str | None
+    error: str | None
+    created_at: datetime
+    not_before: datetime
+    announced_at: datetime | None
+    started_at: datetime | None
+    heartbeat_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A trained checkpoint: where it lies, what it was trained on, how good it was."""
+
+    id: int
+    project_id: int
+    round_id: int
+    artifact: str
+    model_hash: str
+    data_fingerprint: str
+    metrics: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class User:
+    """A person (or the demo's simulated one) who signs in."""
+
+    id: int
+    name: str
+    role: Role
+    is_active: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Token:
+    """An API token; only its hash is stored."""
+
+    id: int
+    name: str
+    user_id: int
+    role: Role
+    expires_at: datetime
+    created_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class PoolCounts:
+    """How many samples of a project are in which state. Pool and train splits and evaluation are told apart.
+
+    `free + leased + labelled + skipped + flagged + not_queued = total` for the pool.
+    """
+
+    total: int
+    free: int
+    leased: int
+    labelled: int
+    skipped: int
+    flagged: int
+    not_queued: int
+    evaluation_total: int
+    evaluation_labelled: int
+    train_total: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row of an import that could not become a sample, with the reason."""
+
+    external_id: str
+    reason: str

@@ -1,0 +1,113 @@
+"""Weights to start from: torchvision's own, fetched once into torch's cache, or a .safetensors file. Called by networks.py.
+
+torch.hub has no timeout, so the fetch is ours; file name, folder and the check of the hash prefix are torch.hub's.
+"""
+
+import hashlib
+import re
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from al_service.errors import UnavailableError
+from al_service.learning.tensor_files import InvalidCheckpointError, from_bytes
+
+CONNECT_TIMEOUT_S = 10.0
+DOWNLOAD_LIMIT_S = 1800.0
+_READ_BYTES = 1 << 20
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
+
+
+class WeightsUnavailableError(UnavailableError):
+    """torchvision's weights cannot be fetched now, and no earlier fetch left them here."""
+
+    code = "weights_unavailable"
+
+
+def load_default(model: nn.Module, name: str) -> None:
+    """Load torchvision's default weights into its network `name`, in place.
+
+    Raises:
+        WeightsUnavailableError: not in the cache and not to be had from the network within the time limits.
+    """
+    weights = models.get_model_weights(name).DEFAULT
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
+    if not path.exists():
+        fetch(weights.url, path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    # googlenet and inception carry auxiliary classifiers that are built for training from scratch only.
+    model.load_state_dict({key: state[key] for key in model.state_dict() if key in state}, strict=False)
+
+
+def load_file(backbone: nn.Module, path: Path) -> None:
+    """Load a backbone's weights from a .safetensors file: one of our checkpoints, or torchvision's names. The head is left out.
+
+    Raises:
+        InvalidCheckpointError: no such file, not safetensors, or a tensor that the backbone needs is missing or of another shape.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidCheckpointError(f"weights {str(path)!r} cannot be read: {error.strerror}") from error
+    tensors, _ = from_bytes(data, str(path))
+    prefix = "backbone."
+    if any(key.startswith(prefix) for key in tensors):
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    load_exactly(backbone, {key: tensors[key] for key in backbone.state_dict() if key in tensors}, str(path))
+
+
+def load_exactly(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    """Load tensors whose names and shapes are exactly the module's.
+
+    Raises:
+        InvalidCheckpointError: a name is missing or too many, or a shape differs; names the first.
+    """
+    expected = module.state_dict()
+    for key in sorted(expected.keys() | tensors.keys()):
+        want = tuple(expected[key].shape) if key in expected else "nothing"
+        have = tuple(tensors[key].shape) if key in tensors else "nothing"
+        if want != have:
+            raise InvalidCheckpointError(f"{source} holds {have} for {key!r}, and this network expects {want}")
+    module.load_state_dict(tensors)
+
+
+def fetch(url: str, path: Path) -> None:
+    """Fetch a file of weights; `path` appears only once it is complete and its hash fits the name.
+
+    Raises:
+        WeightsUnavailableError: no answer, an error, too slow, or the wrong content. Never retries.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial") as file:
+            _copy(url, file, digest)
+            file.flush()
+            expected = _HASH_IN_NAME.search(path.name)
+            if expected and not digest.hexdigest().startswith(expected.group(1)):
+                raise OSError(f"content has sha256 {digest.hexdigest()[:8]}, expected {expected.group(1)}")
+            Path(file.name).replace(path)
+            # The temporary name is gone now; an empty file in its place keeps the context manager content.
+            Path(file.name).touch()
+    except (OSError, urllib.error.URLError) as error:
+        raise WeightsUnavailableError(
+            f"weights {url} cannot be fetched: {error}. Put the file at {path} by hand, or use weights none or a .safetensors file."
+        ) from error
+
+
+def _copy(url: str, file, digest) -> None:
+    deadline = time.monotonic() + DOWNLOAD_LIMIT_S
+    request = urllib.request.Request(url, headers={"User-Agent": "al-service"})
+    with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer:
+        while block := answer.read(_READ_BYTES):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not complete after {DOWNLOAD_LIMIT_S:.0f} s")
+            file.write(block)
+            digest.update(block)

@@ -1,0 +1,213 @@
+"""People, passwords, tokens. Passwords are stored as scrypt hashes, tokens as SHA-256 hashes of 256 random bits.
+
+scrypt comes with Python's hashlib (OpenSSL); a token has so much entropy that a fast hash is safe for it.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from al_service.domain.records import Token, User
+from al_service.domain.states import Role
+from al_service.errors import InvalidInputError, NotFoundError, PermissionDeniedError
+from al_service.loop.ports import Store
+
+USER_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+PASSWORD_LENGTH_MIN = 8
+PASSWORD_LENGTH_MAX = 1000
+TOKEN_PREFIX = "al_"
+TOKEN_DAYS_DEFAULT = 90
+TOKEN_TOUCH_EVERY = timedelta(minutes=1)
+SCRYPT_COST = 2**14
+
+
+class SignInFailedError(PermissionDeniedError):
+    """Unknown name, wrong password, or a switched-off account: deliberately not told apart. HTTP 401."""
+
+    code = "sign_in_failed"
+    http_status = 401
+
+
+class InvalidTokenError(PermissionDeniedError):
+    """The bearer token is unknown, expired or revoked. HTTP 401."""
+
+    code = "invalid_token"
+    http_status = 401
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who is asking: the user, with the role that counts (a token may narrow it)."""
+
+    user: User
+    token_id: int | None = None
+
+    @property
+    def role(self) -> Role:
+        """The role that counts."""
+        return self.user.role
+
+
+class Accounts:
+    """Users, sign-in, tokens."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    def add_user(self, name: str, role: Role, password: str | None = None) -> User:
+        """Add a person; without a password they can only use tokens.
+
+        Raises:
+            InvalidInputError: bad name or a password outside 8..1000 characters.
+            ConflictError: the name is taken.
+        """
+        if not USER_NAME_PATTERN.fullmatch(name):
+            raise InvalidInputError(f"user name {name!r}: use 1 to 64 letters, digits or . _ @ -, starting with a letter or digit")
+        hashed = None if password is None else hash_password(password)
+        now = self._clock()
+        with self._store.write() as tx:
+            user = tx.accounts.add_user(name, role, hashed, now)
+            tx.accounts.add_audit(user_id=user.id, action="user.add", subject=name, details={"role": role}, now=now)
+            return user
+
+    def ensure_user(self, name: str, role: Role, password: str | None = None) -> User:
+        """The user of that name with that role and password, made or changed as needed (demo, import)."""
+        with self._store.read() as tx:
+            known = tx.accounts.find_user(name)
+        if known is None:
+            return self.add_user(name, role, password)
+        with self._store.write() as tx:
+            hashed = hash_password(password) if password is not None else None
+            tx.accounts.set_user(known.id, role=role, password_hash=hashed, is_active=True)
+            return tx.accounts.get_user(known.id)
+
+    def get_user(self, name: str) -> User:
+        """The user, or NotFoundError."""
+        with self._store.read() as tx:
+            user = tx.accounts.find_user(name)
+        if user is None:
+            raise NotFoundError(f"no user {name!r}; `al user list` shows who there is", user=name)
+        return user
+
+    def users(self) -> list[User]:
+        """All users by name."""
+        with self._store.read() as tx:
+            return tx.accounts.users()
+
+    def sign_in(self, name: str, password: str) -> User:
+        """The user, if name and password fit and the account is active.
+
+        Raises:
+            SignInFailedError: they do not; takes as long for unknown names as for wrong passwords.
+        """
+        with self._store.read() as tx:
+            user = tx.accounts.find_user(name)
+            stored = tx.accounts.password_hash(user.id) if user is not None else None
+        fits = check_password(password, stored or DUMMY_HASH)
+        if user is None or stored is None or not fits or not user.is_active:
+            raise SignInFailedError("name or password is not right")
+        return user
+
+    def find_active(self, user_id: int) -> User | None:
+        """The user of a session, or None when the account is gone or switched off."""
+        with self._store.read() as tx:
+            try:
+                user = tx.accounts.get_user(user_id)
+            except NotFoundError:
+                return None
+        return user if user.is_active else None
+
+    def create_token(
+        self, user_name: str, role: Role | None = None, *, name: str = "", days: float = TOKEN_DAYS_DEFAULT
+    ) -> tuple[Token, str]:
+        """(record, secret); the secret is shown once and stored nowhere.
+
+        Raises:
+            InvalidInputError: more rights than the user has, or days outside 0..3650.
+        """
+        if not 0 < days <= 3650:
+            raise InvalidInputError(f"days={days} is outside 0..3650")
+        user = self.get_user(user_name)
+        wanted = role or user.role
+        if not user.role.covers(wanted):
+            raise InvalidInputError(f"{user_name} is {user.role}; a token cannot have the role {wanted}")
+        secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+        now = self._clock()
+        with self._store.write() as tx:
+            token = tx.accounts.add_token(
+                user_id=user.id,
+                name=name,
+                role=wanted,
+                token_hash=_token_hash(secret),
+                expires_at=now + timedelta(days=days),
+                now=now,
+            )
+            tx.accounts.add_audit(
+                user_id=user.id, action="token.create", subject=user_name, details={"role": wanted, "token": token.id}, now=now
+            )
+        return token, secret
+
+    def authenticate(self, secret: str) -> Principal:
+        """Who a bearer token stands for: the user, with the lesser of the user's and the token's role.
+
+        Raises:
+            InvalidTokenError: unknown, expired or revoked, or its user is switched off.
+        """
+        now = self._clock()
+        with self._store.read() as tx:
+            token = tx.accounts.find_token(_token_hash(secret))
+            user = tx.accounts.get_user(token.user_id) if token is not None else None
+        if token is None or user is None or not user.is_active or token.revoked_at is not None or token.expires_at <= now:
+            raise InvalidTokenError("the token is unknown, expired or revoked; make one with `al token create`")
+        if token.last_used_at is None or now - token.last_used_at > TOKEN_TOUCH_EVERY:
+            with self._store.write() as tx:
+                tx.accounts.touch_token(token.id, now)
+        role = token.role if user.role.covers(token.role) else user.role
+        return Principal(replace(user, role=role), token.id)
+
+    def revoke_token(self, token_id: int) -> None:
+        """End a token at once."""
+        with self._store.write() as tx:
+            tx.accounts.revoke_token(token_id, self._clock())
+
+    def tokens(self, user_id: int | None = None) -> list[Token]:
+        """Tokens, newest first (never their secrets)."""
+        with self._store.read() as tx:
+            return tx.accounts.tokens(user_id)
+
+
+def hash_password(password: str) -> str:
+    """`scrypt$n$salt$hash`, salted; about 50 ms on purpose.
+
+    Raises:
+        InvalidInputError: not 8 to 1000 characters.
+    """
+    if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
+        raise InvalidInputError(f"a password needs {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters")
+    salt = secrets.token_bytes(16)
+    digest = _scrypt(password, salt, SCRYPT_COST)
+    return f"scrypt${SCRYPT_COST}${b64encode(salt).decode()}${b64encode(digest).decode()}"
+
+
+def check_password(password: str, stored: str) -> bool:
+    """True when the password fits; compared in constant time."""
+    _, cost, salt, digest = stored.split("$")
+    return hmac.compare_digest(_scrypt(password[:PASSWORD_LENGTH_MAX], b64decode(salt), int(cost)), b64decode(digest))
+
+
+def _scrypt(password: str, salt: bytes, cost: int) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=cost, r=8, p=1, maxmem=2**26, dklen=32)
+
+
+#: Checked when a name is unknown, so that guessing names by timing does not work. No password hashes to zeros.
+DUMMY_HASH = f"scrypt${SCRYPT_COST}${b64encode(bytes(16)).decode()}${b64encode(bytes(32)).decode()}"
+
+
+def _token_hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

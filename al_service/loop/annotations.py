@@ -1,0 +1,198 @@
+"""Answers: stored once per client key, in one transaction with what follows from them; undo by a second row.
+
+The answer leaves only after the commit, so an acknowledged label is on disk. A late answer (after the lease) is kept as an
+extra vote.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from al_service.domain.records import Annotation, Assignment, Project, Selection, User
+from al_service.domain.states import AnnotationKind, AssignmentState, Role, SelectionState
+from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
+from al_service.loop.assignments import own_assignment
+from al_service.loop.consensus import believe
+from al_service.loop.ports import NewAnnotation, Store, Transaction
+
+CLIENT_KEY_LENGTH_MAX = 200
+LEAD_TIME_MAX_S = 86_400.0
+
+
+class ClientKeyReusedError(ConflictError):
+    """The same client key came with another sample or another answer: a bug in the client, nothing was stored."""
+
+    code = "client_key_reused"
+
+
+class AlreadyUndoneError(ConflictError):
+    """Somebody took that answer back already."""
+
+    code = "already_undone"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person said about an assignment: exactly one of a class, a skip or a flag."""
+
+    kind: AnnotationKind
+    class_name: str | None
+    client_key: str
+    lead_time_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is AnnotationKind.UNDO or (self.kind is AnnotationKind.LABEL) != (self.class_name is not None):
+            raise InvalidInputError("an answer is exactly one of class_name, skip or flag")
+        if not 1 <= len(self.client_key) <= CLIENT_KEY_LENGTH_MAX:
+            raise InvalidInputError(f"client_key needs 1 to {CLIENT_KEY_LENGTH_MAX} characters, got {len(self.client_key)}")
+        lead = self.lead_time_s
+        if lead is not None and not (math.isfinite(lead) and 0 <= lead <= LEAD_TIME_MAX_S):
+            raise InvalidInputError(f"lead_time={lead} is outside 0..{LEAD_TIME_MAX_S:.0f} seconds")
+
+
+class Annotations:
+    """Annotate and undo."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime], lease_ttl_s: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._ttl = timedelta(seconds=lease_ttl_s)
+
+    def annotate(self, assignment_id: int, user: User, answer: Answer) -> tuple[Annotation, bool]:
+        """Store an answer; (annotation, True) when new, (the same annotation, False) when the key was seen before.
+
+        Raises:
+            NotFoundError: no such assignment of this person.
+            InvalidInputError: the class is not one of the project's.
+            ClientKeyReusedError: the key belongs to another answer.
+        """
+        now = self._clock()
+        with self._store.write() as tx:
+            assignment = own_assignment(tx, assignment_id, user)
+            project = tx.projects.get(assignment.sample.project_id)
+            tx.projects.lock(project.id)
+            known = tx.annotations.find_by_key(user.id, answer.client_key)
+            if known is not None:
+                return _same_answer(known, assignment_id, answer), False
+            assignment = tx.queue.get_assignment(assignment_id)
+            _check_class(project, answer)
+            annotation = tx.annotations.add(_new_annotation(assignment, user, answer, now), now)
+            if assignment.state is AssignmentState.OPEN:
+                tx.queue.set_assignment(assignment_id, AssignmentState.ANSWERED)
+            _settle(tx, project, assignment.selection, annotation, now)
+            return annotation, True
+
+    def undo(self, annotation_id: int, user: User) -> tuple[Annotation, Assignment | None]:
+        """Take an answer back (own ones; reviewers anyone's): the undo row, and a fresh lease on the sample for its author.
+
+        No lease comes back when the sample still has enough other votes or a newer round asks for it already.
+
+        Raises:
+            NotFoundError, PermissionDeniedError, AlreadyUndoneError.
+        """
+        now = self._clock()
+        with self._store.write() as tx:
+            original = tx.annotations.get(annotation_id)
+            if original.user_id != user.id and not user.role.covers(Role.REVIEWER):
+                raise PermissionDeniedError(f"annotation {annotation_id} is somebody else's; reviewers can take it back")
+            project = tx.projects.get(original.project_id)
+            tx.projects.lock(project.id)
+            original = tx.annotations.get(annotation_id)
+            if original.kind is AnnotationKind.UNDO:
+                raise InvalidInputError(f"annotation {annotation_id} is an undo itself; answer the sample again instead")
+            if original.is_undone:
+                raise AlreadyUndoneError(f"annotation {annotation_id} was taken back already")
+            undo = tx.annotations.add(_undo_of(original, user), now)
+            if original.assignment_id is None:
+                _settle(tx, project, None, undo, now)
+                return undo, None
+            selection = tx.queue.get_assignment(original.assignment_id).selection
+            reopened = _settle(tx, project, selection, undo, now)
+            if not reopened or original.user_id != user.id:
+                return undo, None
+            return undo, self._lease_again(tx, project, selection.id, user, now)
+
+    def _lease_again(self, tx: Transaction, project: Project, selection_id: int, user: User, now: datetime) -> Assignment | None:
+        if any(held.selection.id == selection_id for held in tx.queue.open_assignments_of_user(project.id, user.id)):
+            return None
+        slot = tx.queue.free_slot(selection_id)
+        if slot >= project.config.overlap:
+            return None
+        return tx.queue.add_assignment(tx.queue.get_selection(selection_id), user.id, slot, now + self._ttl, now)
+
+    def recent(self, project_name: str, user: User, limit: int = 20) -> list[Annotation]:
+        """This person's last answers that are not undone, newest first."""
+        with self._store.read() as tx:
+            project = tx.projects.find(project_name)
+            if project is None:
+                raise NotFoundError(f"no project {project_name!r}", project=project_name)
+            return tx.annotations.recent_of_user(project.id, user.id, limit)
+
+
+def _same_answer(known: Annotation, assignment_id: int, answer: Answer) -> Annotation:
+    if (known.assignment_id, known.kind, known.class_name) != (assignment_id, answer.kind, answer.class_name):
+        raise ClientKeyReusedError(
+            f"client_key {answer.client_key!r} was used for annotation {known.id} (another answer); make a new key per answer",
+            annotation=known.id,
+        )
+    return known
+
+
+def _check_class(project: Project, answer: Answer) -> None:
+    if answer.class_name is not None and project.find_class(answer.class_name) is None:
+        raise InvalidInputError(
+            f"{answer.class_name!r} is not a class of {project.name}; classes: {', '.join(project.class_names)}",
+            class_name=answer.class_name,
+        )
+
+
+def _new_annotation(assignment: Assignment, user: User, answer: Answer, now: datetime) -> NewAnnotation:
+    late = assignment.state is not AssignmentState.OPEN or assignment.lease_expires_at < now
+    return NewAnnotation(
+        project_id=assignment.sample.project_id,
+        sample_id=assignment.sample.id,
+        user_id=user.id,
+        assignment_id=assignment.id,
+        kind=answer.kind,
+        class_name=answer.class_name,
+        client_key=answer.client_key,
+        lead_time_s=answer.lead_time_s,
+        model_version=f"round-{assignment.selection.round_number}",
+        is_extra_vote=late,
+    )
+
+
+def _undo_of(original: Annotation, user: User) -> NewAnnotation:
+    return NewAnnotation(
+        project_id=original.project_id,
+        sample_id=original.sample_id,
+        user_id=user.id,
+        assignment_id=original.assignment_id,
+        kind=AnnotationKind.UNDO,
+        class_name=None,
+        client_key=f"undo-{original.id}",
+        undoes_id=original.id,
+    )
+
+
+def _settle(tx: Transaction, project: Project, selection: Selection | None, cause: Annotation, now: datetime) -> bool:
+    """Recompute what is believed of the sample and move its selection; True when that selection is open now."""
+    answers = tx.annotations.active_of_sample(cause.sample_id)
+    belief = believe(answers, overlap=project.config.overlap, max_skips=project.config.max_skips)
+    tx.samples.set_label(
+        cause.sample_id, belief.class_name, votes=belief.votes, annotation_id=cause.id, state=belief.state, now=now
+    )
+    if selection is None:
+        return False
+    target = belief.selection_state
+    current = tx.queue.get_selection(selection.id).state
+    asked_elsewhere = tx.queue.find_open_selection(cause.sample_id)
+    if asked_elsewhere is not None and asked_elsewhere.id != selection.id:
+        # A later round asks for the same sample: its selection follows the belief, the older one stays as it was.
+        if target is not SelectionState.OPEN:
+            tx.queue.set_selection_state(asked_elsewhere.id, target)
+        return False
+    if current is not target and not (current is SelectionState.RETIRED and target is SelectionState.OPEN):
+        tx.queue.set_selection_state(selection.id, target)
+    return target is SelectionState.OPEN and current is not SelectionState.RETIRED

@@ -1,0 +1,116 @@
+"""The people's queue: leases on selections, in the selector's order, for everyone.
+
+A lease lasts minutes, is renewed by the page's heartbeat and released when the page closes. One open lease per selection
+and slot is a database constraint; the code here only has to be fair.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from al_service.domain.records import Assignment, Project, User
+from al_service.domain.states import AssignmentState
+from al_service.errors import ConflictError, InvalidInputError, NotFoundError
+from al_service.loop.ports import Store, Transaction
+from al_service.loop.progress import WhyEmpty, why_empty
+
+COUNT_MAX = 100
+
+
+class LeaseOverError(ConflictError):
+    """The lease ended; an answer is still welcome and is kept as an extra vote."""
+
+    code = "lease_over"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What `lease_next` gives: the samples this person now holds, or why there are none."""
+
+    project: Project
+    assignments: tuple[Assignment, ...]
+    why_empty: WhyEmpty | None
+
+
+class Assignments:
+    """Lease, renew, release, expire."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime], lease_ttl_s: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._ttl = timedelta(seconds=lease_ttl_s)
+
+    def lease_next(self, project_name: str, user: User, count: int) -> Lease:
+        """Hold up to `count` samples for this person: what they already hold (renewed) first, then the next free ones.
+
+        Asking again without answering gives the same samples, so a reloaded page wastes nothing.
+
+        Raises:
+            InvalidInputError: count outside 1..100.
+            NotFoundError: no such project, or it is archived.
+        """
+        if not 1 <= count <= COUNT_MAX:
+            raise InvalidInputError(f"count={count} is outside 1..{COUNT_MAX}", count=count)
+        now = self._clock()
+        with self._store.write() as tx:
+            project = active_project(tx, project_name)
+            tx.projects.lock(project.id)
+            tx.queue.expire(now, project.id)
+            held = self._renew_held(tx, project, user, now)[:count]
+            for selection in tx.queue.free_selections(project.id, user.id, count - len(held)) if len(held) < count else ():
+                slot = tx.queue.free_slot(selection.id)
+                held.append(tx.queue.add_assignment(selection, user.id, slot, now + self._ttl, now))
+            reason = None if held else why_empty(tx, project, user)
+        return Lease(project, tuple(held), reason)
+
+    def _renew_held(self, tx: Transaction, project: Project, user: User, now: datetime) -> list[Assignment]:
+        held = tx.queue.open_assignments_of_user(project.id, user.id)
+        for assignment in held:
+            tx.queue.set_assignment(assignment.id, AssignmentState.OPEN, expires_at=now + self._ttl)
+        return tx.queue.open_assignments_of_user(project.id, user.id) if held else []
+
+    def renew(self, assignment_id: int, user: User) -> Assignment:
+        """Extend a lease by the full time.
+
+        Raises:
+            LeaseOverError: it was answered, released or has expired.
+            NotFoundError: no such assignment, or another person's.
+        """
+        now = self._clock()
+        with self._store.write() as tx:
+            assignment = own_assignment(tx, assignment_id, user)
+            tx.queue.expire(now, assignment.sample.project_id)
+            assignment = tx.queue.get_assignment(assignment_id)
+            if assignment.state is not AssignmentState.OPEN:
+                raise LeaseOverError(f"assignment {assignment_id} is {assignment.state}; ask for the next one")
+            tx.queue.set_assignment(assignment_id, AssignmentState.OPEN, expires_at=now + self._ttl)
+            return tx.queue.get_assignment(assignment_id)
+
+    def release(self, assignment_id: int, user: User) -> None:
+        """Give a lease back; one that is over already is left as it is."""
+        with self._store.write() as tx:
+            if own_assignment(tx, assignment_id, user).state is AssignmentState.OPEN:
+                tx.queue.set_assignment(assignment_id, AssignmentState.RELEASED)
+
+    def expire(self) -> int:
+        """End every lease whose time is over; how many."""
+        now = self._clock()
+        with self._store.write() as tx:
+            return tx.queue.expire(now)
+
+
+def active_project(tx: Transaction, name: str) -> Project:
+    """The project of that name, or NotFoundError (archived ones count as gone)."""
+    project = tx.projects.find(name)
+    if project is None or project.archived_at is not None:
+        known = ", ".join(item.name for item in tx.projects.all()) or "none yet"
+        raise NotFoundError(f"no project {name!r}; there are: {known}", project=name)
+    return project
+
+
+def own_assignment(tx: Transaction, assignment_id: int, user: User) -> Assignment:
+    """The assignment if it is this person's; other people's count as not there."""
+    assignment = tx.queue.get_assignment(assignment_id)
+    if assignment.user_id != user.id:
+        raise NotFoundError(f"no assignment {assignment_id} of yours", assignment=assignment_id)
+    return assignment

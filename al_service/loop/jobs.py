@@ -1,0 +1,200 @@
+"""Jobs as the database knows them: submit, claim, beat, fail with backoff, and re-announce what a crash swallowed.
+
+Commit, then announce: a job is stored in the transaction that makes it necessary; the broker hears of it afterwards, and
+hears again (from `reconcile`) if it forgot. An attempt number rides along everywhere; only the newest attempt counts.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from al_service.domain.records import Job
+from al_service.domain.states import JobKind, RoundState, StageState
+from al_service.errors import ConflictError, UnavailableError
+from al_service.loop.ports import JobQueue, StageUpdate, Store, Transaction
+
+log = logging.getLogger(__name__)
+Clock = Callable[[], datetime]
+
+#: A queued job is announced again when the broker does not know it this long after the last announcement.
+REANNOUNCE_AFTER = timedelta(seconds=2)
+ERROR_LENGTH_MAX = 2000
+
+
+class SupersededError(ConflictError):
+    """The result of an attempt that no longer counts; nothing of it was stored."""
+
+    code = "superseded"
+
+
+class JobNotRetryableError(ConflictError):
+    """Only failed and cancelled jobs can be retried."""
+
+    code = "job_not_retryable"
+
+
+@dataclass(frozen=True)
+class JobLimits:
+    """How often and how soon a job is tried again."""
+
+    attempts_max: int = 3
+    retry_delay_s: float = 2.0
+    lost_after_s: float = 20.0
+
+
+class Jobs:
+    """The life of jobs. Thread-safe: holds no state but its collaborators."""
+
+    def __init__(self, store: Store, queue: JobQueue, clock: Clock, limits: JobLimits | None = None) -> None:
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+        self._limits = limits or JobLimits()
+
+    def submit(
+        self, tx: Transaction, *, project_id: int, kind: JobKind, payload: dict[str, Any], round_id: int | None = None
+    ) -> Job:
+        """Store a job inside the caller's transaction; call `ring` after the commit."""
+        now = self._clock()
+        job = tx.jobs.add(
+            project_id=project_id,
+            round_id=round_id,
+            kind=kind,
+            payload=payload,
+            attempts_max=self._limits.attempts_max,
+            now=now,
+        )
+        tx.jobs.set_announced(job.id, job.attempt, now)
+        return job
+
+    def ring(self, job: Job | None) -> None:
+        """Tell the workers; a broker that does not answer is only logged, because `reconcile` tells them again."""
+        if job is None:
+            return
+        try:
+            self._queue.announce(job)
+        except UnavailableError as error:
+            log.warning("job %d waits for the broker: %s", job.id, error)
+
+    def get(self, job_id: int) -> Job:
+        """The job, or NotFoundError."""
+        with self._store.read() as tx:
+            return tx.jobs.get(job_id)
+
+    def claim(self, job_id: int, attempt: int, worker: str) -> Job | None:
+        """Begin an attempt; None when it was superseded, cancelled or is already running (then leave it alone)."""
+        now = self._clock()
+        with self._store.write() as tx:
+            if not tx.jobs.claim(job_id, attempt, worker, now):
+                return None
+            job = tx.jobs.get(job_id)
+            if job.round_id is not None:
+                update = StageUpdate(state=StageState.RUNNING, attempt=attempt, started_at=now, error="")
+                tx.rounds.set_stage(job.round_id, tx.rounds.get(job.round_id).stage, update)
+            return job
+
+    def beat(
+        self, job_id: int, attempt: int, done: int | None = None, total: int | None = None, text: str | None = None
+    ) -> bool:
+        """Heartbeat and progress; False when the attempt no longer counts and should stop."""
+        with self._store.write() as tx:
+            return tx.jobs.beat(job_id, attempt, self._clock(), done=done, total=total, text=text)
+
+    def finish(self, tx: Transaction, job: Job, result: dict[str, Any]) -> None:
+        """End an attempt well, inside the transaction that stores what it made.
+
+        Raises:
+            SupersededError: another attempt counts by now; the caller's transaction must roll back.
+        """
+        if not tx.jobs.finish(job.id, job.attempt, result, self._clock()):
+            raise SupersededError(f"job {job.id} attempt {job.attempt} was superseded; its result is dropped")
+
+    def fail(self, job_id: int, attempt: int, message: str, *, retryable: bool) -> None:
+        """End an attempt badly: back to the queue with backoff while attempts are left, else visible as failed."""
+        now = self._clock()
+        with self._store.write() as tx:
+            job = tx.jobs.get(job_id)
+            self._fail(tx, job, attempt, message[:ERROR_LENGTH_MAX], now, retryable)
+
+    def _fail(self, tx: Transaction, job: Job, attempt: int, message: str, now: datetime, retryable: bool) -> None:
+        if retryable and attempt < job.attempts_max:
+            delay = timedelta(seconds=self._limits.retry_delay_s * 2 ** (attempt - 1))
+            if tx.jobs.requeue(job.id, attempt, now + delay, message, now):
+                log.warning("job %d (%s) attempt %d failed, next try in %s: %s", job.id, job.kind, attempt, delay, message)
+            return
+        if tx.jobs.fail(job.id, attempt, message, now):
+            log.error("job %d (%s) failed after %d attempts: %s", job.id, job.kind, attempt, message)
+            _fail_round(tx, job, message, now)
+
+    def retry(self, job_id: int) -> Job:
+        """Queue a failed or cancelled job again (the button and `al job retry`).
+
+        Raises:
+            JobNotRetryableError: it is queued, running or done.
+            ConflictError: its round cannot go on because another round has started since.
+        """
+        now = self._clock()
+        with self._store.write() as tx:
+            job = tx.jobs.get(job_id)
+            if not tx.jobs.reset(job_id, now):
+                raise JobNotRetryableError(f"job {job_id} is {job.state}; only failed or cancelled jobs can be retried")
+            if job.round_id is not None:
+                record = tx.rounds.get(job.round_id)
+                if record.state is not RoundState.FAILED:
+                    raise JobNotRetryableError(f"job {job_id} belongs to round {record.number}, which is {record.state}")
+                tx.rounds.set_round(record.id, state=RoundState.RUNNING, error="")
+                tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.PENDING, error=""))
+            fresh = tx.jobs.get(job_id)
+            tx.jobs.set_announced(fresh.id, fresh.attempt, now)
+        self.ring(fresh)
+        return fresh
+
+    def cancel(self, job_id: int) -> Job:
+        """Stop a queued or running job; its worker notices at its next heartbeat."""
+        with self._store.write() as tx:
+            tx.jobs.get(job_id)
+            tx.jobs.cancel(job_id, self._clock())
+            return tx.jobs.get(job_id)
+
+    def reconcile(self) -> int:
+        """Requeue jobs whose worker fell silent and announce due jobs that the broker does not know; how many."""
+        now = self._clock()
+        with self._store.read() as tx:
+            lost = tx.jobs.lost(now - timedelta(seconds=self._limits.lost_after_s))
+        if lost:
+            with self._store.write() as tx:
+                for job in lost:
+                    self._release_lost(tx, job, now)
+        with self._store.read() as tx:
+            due = tx.jobs.due(now, now - REANNOUNCE_AFTER)
+        return len(lost) + sum(self._announce_again(job, now) for job in due)
+
+    def _release_lost(self, tx: Transaction, job: Job, now: datetime) -> None:
+        current = tx.jobs.get(job.id)
+        if current.attempt != job.attempt or current.heartbeat_at != job.heartbeat_at:
+            return
+        self._fail(tx, job, job.attempt, f"worker {job.worker} fell silent during attempt {job.attempt}", now, True)
+
+    def _announce_again(self, job: Job, now: datetime) -> int:
+        try:
+            known = self._queue.knows(job)
+            if not known:
+                self._queue.announce(job)
+        except UnavailableError as error:
+            log.warning("job %d waits for the broker: %s", job.id, error)
+            return 0
+        with self._store.write() as tx:
+            tx.jobs.set_announced(job.id, job.attempt, now)
+        return 0 if known else 1
+
+
+def _fail_round(tx: Transaction, job: Job, message: str, now: datetime) -> None:
+    if job.round_id is None:
+        return
+    record = tx.rounds.get(job.round_id)
+    if record.state is not RoundState.RUNNING:
+        return
+    tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.FAILED, finished_at=now, error=message))
+    tx.rounds.set_round(record.id, state=RoundState.FAILED, finished_at=now, error=message)

@@ -1,0 +1,459 @@
+"""What the loop needs from the outside: storage (one SQL store on SQLite or PostgreSQL) and a job queue (RQ or inline).
+
+`Store.write()` opens one short transaction: everything inside is committed together when the block ends, or nothing is.
+Reads inside it see its own writes. Keep it short: no image, no network, no mathematics inside a transaction.
+
+Contract tests: tests/contract/test_store.py (both databases), tests/contract/test_job_queue.py (both queues).
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from al_service.domain.project_config import ProjectConfig
+from al_service.domain.records import (
+    Annotation,
+    Assignment,
+    Chosen,
+    Job,
+    ModelRecord,
+    NewSample,
+    PoolCounts,
+    Project,
+    RejectedRow,
+    Round,
+    RoundStage,
+    Sample,
+    Selection,
+    Token,
+    User,
+)
+from al_service.domain.states import (
+    AnnotationKind,
+    AssignmentState,
+    JobKind,
+    Role,
+    RoundState,
+    SampleState,
+    SelectionState,
+    Stage,
+    StageState,
+)
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One training or evaluation row: which sample, which bytes, which class."""
+
+    sample_id: int
+    sha256: str
+    class_name: str
+
+
+@dataclass(frozen=True)
+class NewAnnotation:
+    """An annotation about to be appended."""
+
+    project_id: int
+    sample_id: int
+    user_id: int
+    assignment_id: int | None
+    kind: AnnotationKind
+    class_name: str | None
+    client_key: str
+    lead_time_s: float | None = None
+    model_version: str | None = None
+    is_extra_vote: bool = False
+    undoes_id: int | None = None
+
+
+@dataclass(frozen=True)
+class StageUpdate:
+    """What to change in one round stage; None leaves a field as it is."""
+
+    state: StageState | None = None
+    job_id: int | None = None
+    attempt: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    seconds: float | None = None
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+
+class ProjectRows(Protocol):
+    """Projects and their classes."""
+
+    def add(self, name: str, class_names: Sequence[str], config: ProjectConfig, now: datetime) -> Project:
+        """Store a new project. Raises ConflictError when the name is taken."""
+
+    def find(self, name: str) -> Project | None:
+        """The project of that name (archived ones too), or None."""
+
+    def get(self, project_id: int) -> Project:
+        """The project, or NotFoundError."""
+
+    def all(self, *, archived: bool = False) -> list[Project]:
+        """Projects by name; archived ones only when asked."""
+
+    def lock(self, project_id: int) -> None:
+        """Make other writers of this project wait until this transaction ends (SQLite: they already do)."""
+
+    def add_classes(self, project_id: int, class_names: Sequence[str]) -> None:
+        """Append classes that are not there yet, in the given order; positions never change."""
+
+    def set_config(self, project_id: int, config: ProjectConfig) -> None:
+        """Replace the settings; running rounds keep their own copy."""
+
+    def set_archived(self, project_id: int, now: datetime | None) -> None:
+        """Archive (a time) or bring back (None)."""
+
+
+class SampleRows(Protocol):
+    """Images of a project and what is believed about them."""
+
+    def add_many(self, project_id: int, samples: Sequence[NewSample], now: datetime) -> list[int | None]:
+        """Store what is new; in order of input the new id, or None where external id or content hash was known."""
+
+    def find_by_external_ids(self, project_id: int, external_ids: Sequence[str]) -> dict[str, Sample]:
+        """Known samples by external id."""
+
+    def find_by_hashes(self, project_id: int, hashes: Sequence[str]) -> dict[str, Sample]:
+        """Known samples by content hash."""
+
+    def get(self, sample_id: int) -> Sample:
+        """The sample, or NotFoundError."""
+
+    def counts(self, project_id: int) -> PoolCounts:
+        """Counts by state, consistent with each other (one statement)."""
+
+    def class_counts(self, project_id: int) -> dict[str, int]:
+        """Labelled pool and train samples by class name (0 for classes without any)."""
+
+    def selectable(self, project_id: int) -> list[tuple[int, str]]:
+        """(sample_id, sha256) of unlabelled pool samples, by id. Samples with an open selection are included."""
+
+    def unlabelled_evaluation_ids(self, project_id: int) -> list[int]:
+        """Evaluation samples without label that are not in the queue, by id."""
+
+    def training_set(self, project_id: int, watermark: int) -> list[LabelledImage]:
+        """Labelled pool and train samples whose label rests on annotations with id <= watermark, by sample id."""
+
+    def evaluation_set(self, project_id: int) -> list[LabelledImage]:
+        """Labelled evaluation samples, by sample id."""
+
+    def image_sizes(self, project_id: int, limit: int) -> list[tuple[int, int]]:
+        """(width, height) of up to `limit` samples, for choosing image_px."""
+
+    def set_label(self, sample_id: int, class_name: str | None, *, votes: int, annotation_id: int, state: SampleState, now: datetime) -> None:
+        """What the project now believes of the sample: class (None: no label), how many votes, resting on which annotation."""
+
+    def add_rejections(self, job_id: int, rows: Sequence[RejectedRow]) -> None:
+        """Rows of an import that became no sample. The same (job, external id) again changes nothing."""
+
+    def rejections(self, job_id: int, limit: int) -> list[RejectedRow]:
+        """Rejected rows of one import, in order."""
+
+
+class AnnotationRows(Protocol):
+    """The append-only log of answers."""
+
+    def add(self, annotation: NewAnnotation, now: datetime) -> Annotation:
+        """Append. Raises ConflictError when (user, client_key) or undoes_id is there already."""
+
+    def add_labels(self, project_id: int, user_id: int, labels: Sequence[tuple[int, str]], client_key_prefix: str, now: datetime) -> None:
+        """Append one `label` annotation for each (sample_id, class_name) and set the samples' labels (imports; idempotent by key)."""
+
+    def find_by_key(self, user_id: int, client_key: str) -> Annotation | None:
+        """The annotation that this person's client made under that key, or None."""
+
+    def get(self, annotation_id: int) -> Annotation:
+        """The annotation, or NotFoundError."""
+
+    def active_of_sample(self, sample_id: int) -> list[Annotation]:
+        """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
+
+    def recent_of_user(self, project_id: int, user_id: int, limit: int) -> list[Annotation]:
+        """This person's answers that are not undone, newest first."""
+
+    def latest_id(self, project_id: int) -> int:
+        """Highest annotation id of the project, 0 when there is none: the watermark of a round that starts now."""
+
+    def new_label_count(self, project_id: int, watermark: int) -> int:
+        """Labelled pool and train samples whose label changed after that watermark."""
+
+    def labels_since(self, project_id: int, since: datetime) -> int:
+        """Label annotations by people (not imports) since then, for labels per minute."""
+
+
+class QueueRows(Protocol):
+    """Selections and the leases on them."""
+
+    def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
+        """Store a round's batch. (round, sample) is unique."""
+
+    def retire_open_selections(self, project_id: int, *, except_round_id: int) -> int:
+        """Retire open selections of other rounds that nobody holds, except evaluation ones; how many."""
+
+    def retire_all(self, round_id: int) -> int:
+        """Retire every open selection of one round that nobody holds; how many."""
+
+    def selections(self, round_id: int) -> list[Selection]:
+        """A round's batch by rank."""
+
+    def get_selection(self, selection_id: int) -> Selection:
+        """The selection, or NotFoundError."""
+
+    def find_open_selection(self, sample_id: int) -> Selection | None:
+        """The open selection that asks for this sample (there is at most one), or None."""
+
+    def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
+        """Change a selection's state."""
+
+    def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Selection]:
+        """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not answered by
+        this person, whose sample has no active label; ones that this person skipped come last; then by round, rank."""
+
+    def open_count(self, project_id: int) -> int:
+        """Open selections of the project, evaluation ones included."""
+
+    def open_count_of_round(self, round_id: int) -> int:
+        """Open selections of one round."""
+
+    def skip_count(self, selection_id: int) -> int:
+        """Skips given on this selection that are not undone."""
+
+    def add_assignment(self, selection: Selection, user_id: int, slot: int, expires_at: datetime, now: datetime) -> Assignment:
+        """Lease. Raises ConflictError when the (selection, slot) already has an open lease (a database index says so)."""
+
+    def free_slot(self, selection_id: int) -> int:
+        """The smallest slot number without an open lease, from 0."""
+
+    def get_assignment(self, assignment_id: int) -> Assignment:
+        """The assignment, or NotFoundError."""
+
+    def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
+        """Leases this person holds, oldest first."""
+
+    def set_assignment(self, assignment_id: int, state: AssignmentState, *, expires_at: datetime | None = None) -> None:
+        """Change a lease's state and, if given, its end."""
+
+    def expire(self, now: datetime, project_id: int | None = None) -> int:
+        """Turn open leases whose time is over into expired ones; how many."""
+
+    def holders(self, project_id: int) -> dict[str, int]:
+        """User name -> how many open leases."""
+
+
+class RoundRows(Protocol):
+    """Rounds, their stages and models."""
+
+    def add(self, project: Project, *, trigger: str, seed: int, watermark: int, label_count: int, idempotency_key: str | None, now: datetime) -> Round:
+        """Store the next round (number = last + 1) with its five pending stages, in state running, stage train.
+
+        Raises ConflictError when the project has an open round (a partial unique index says so)."""
+
+    def find_open(self, project_id: int) -> Round | None:
+        """The running or annotating round, or None."""
+
+    def find_last(self, project_id: int) -> Round | None:
+        """The round with the highest number, or None."""
+
+    def find_by_key(self, project_id: int, idempotency_key: str) -> Round | None:
+        """The round that was started under that key, or None."""
+
+    def get(self, round_id: int) -> Round:
+        """The round, or NotFoundError."""
+
+    def find(self, project_id: int, number: int) -> Round | None:
+        """The round of that number, or None."""
+
+    def all(self, project_id: int, *, limit: int = 200) -> list[Round]:
+        """Rounds by number, the newest `limit`."""
+
+    def set_round(
+        self,
+        round_id: int,
+        *,
+        state: RoundState | None = None,
+        stage: Stage | None = None,
+        metrics: dict[str, Any] | None = None,
+        data_fingerprint: str | None = None,
+        model_hash: str | None = None,
+        finished_at: datetime | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Change the given fields (metrics: merged into what is there). error="" clears it."""
+
+    def set_stage(self, round_id: int, stage: Stage, update: StageUpdate) -> None:
+        """Change the given fields of one stage. error="" clears it."""
+
+    def get_stage(self, round_id: int, stage: Stage) -> RoundStage:
+        """One stage."""
+
+    def add_model(self, model: ModelRecord) -> ModelRecord:
+        """Store a checkpoint's record (its id is ignored and made anew)."""
+
+    def find_model(self, round_id: int) -> ModelRecord | None:
+        """The newest model of a round, or None."""
+
+    def find_latest_model(self, project_id: int) -> ModelRecord | None:
+        """The newest model of a project, or None."""
+
+
+class JobRows(Protocol):
+    """Jobs: the database is their truth, the broker only a doorbell."""
+
+    def add(self, *, project_id: int, round_id: int | None, kind: JobKind, payload: dict[str, Any], attempts_max: int, now: datetime) -> Job:
+        """Store a queued job, attempt 1, due now."""
+
+    def get(self, job_id: int) -> Job:
+        """The job, or NotFoundError."""
+
+    def all(self, *, project_id: int | None = None, states: Iterable[str] | None = None, limit: int = 100) -> list[Job]:
+        """Jobs, newest first."""
+
+    def due(self, now: datetime, announced_before: datetime, limit: int = 100) -> list[Job]:
+        """Queued jobs whose not_before has come and that were never announced or last announced before that time."""
+
+    def set_announced(self, job_id: int, attempt: int, now: datetime) -> None:
+        """Note that the broker was told about this attempt."""
+
+    def claim(self, job_id: int, attempt: int, worker: str, now: datetime) -> bool:
+        """queued -> running if this attempt still counts and is queued; False otherwise (then leave it alone)."""
+
+    def beat(self, job_id: int, attempt: int, now: datetime, *, done: int | None = None, total: int | None = None, text: str | None = None) -> bool:
+        """Heartbeat and progress of a running attempt; False when it no longer counts (superseded, cancelled, over)."""
+
+    def finish(self, job_id: int, attempt: int, result: dict[str, Any], now: datetime) -> bool:
+        """running -> done if this attempt still counts; False when it was superseded (then store nothing)."""
+
+    def fail(self, job_id: int, attempt: int, error: str, now: datetime) -> bool:
+        """running or queued -> failed if this attempt still counts."""
+
+    def requeue(self, job_id: int, attempt: int, not_before: datetime, error: str, now: datetime) -> bool:
+        """This attempt failed or was lost: back to queued as attempt + 1, not before that time; never announced."""
+
+    def cancel(self, job_id: int, now: datetime) -> bool:
+        """queued or running -> cancelled."""
+
+    def reset(self, job_id: int, now: datetime) -> bool:
+        """failed or cancelled -> queued as attempt + 1 with attempts_max raised to allow it (a person pressed retry)."""
+
+    def lost(self, heartbeat_before: datetime) -> list[Job]:
+        """Running jobs whose last heartbeat is older."""
+
+
+class AccountRows(Protocol):
+    """Users, tokens, the audit log."""
+
+    def add_user(self, name: str, role: Role, password_hash: str | None, now: datetime) -> User:
+        """Store a user. Raises ConflictError when the name is taken."""
+
+    def find_user(self, name: str) -> User | None:
+        """The user of that name, or None."""
+
+    def get_user(self, user_id: int) -> User:
+        """The user, or NotFoundError."""
+
+    def users(self) -> list[User]:
+        """All users by name."""
+
+    def password_hash(self, user_id: int) -> str | None:
+        """The stored hash, or None for users who cannot sign in with a password."""
+
+    def set_user(self, user_id: int, *, role: Role | None = None, password_hash: str | None = None, is_active: bool | None = None) -> None:
+        """Change the given fields."""
+
+    def add_token(self, *, user_id: int, name: str, role: Role, token_hash: str, expires_at: datetime, now: datetime) -> Token:
+        """Store a token's hash."""
+
+    def find_token(self, token_hash: str) -> Token | None:
+        """The token with that hash (also expired or revoked ones), or None."""
+
+    def tokens(self, user_id: int | None = None) -> list[Token]:
+        """Tokens, newest first."""
+
+    def touch_token(self, token_id: int, now: datetime) -> None:
+        """Note the last use."""
+
+    def revoke_token(self, token_id: int, now: datetime) -> None:
+        """End a token."""
+
+    def add_audit(self, *, user_id: int | None, action: str, subject: str, details: dict[str, Any], now: datetime) -> None:
+        """Append to the audit log."""
+
+    def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+        """Newest entries of the audit log first: {id, user, action, subject, details, at}."""
+
+
+class Transaction(Protocol):
+    """All rows, seen through one transaction."""
+
+    @property
+    def projects(self) -> ProjectRows: ...
+    @property
+    def samples(self) -> SampleRows: ...
+    @property
+    def annotations(self) -> AnnotationRows: ...
+    @property
+    def queue(self) -> QueueRows: ...
+    @property
+    def rounds(self) -> RoundRows: ...
+    @property
+    def jobs(self) -> JobRows: ...
+    @property
+    def accounts(self) -> AccountRows: ...
+
+
+class Store(Protocol):
+    """The only truth."""
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        """A snapshot for reading; writes through it are refused or rolled back."""
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """A short write transaction: committed and on disk when the block ends without an exception.
+
+        Raises:
+            UnavailableError: the database does not answer or stays locked."""
+
+    def check(self) -> str:
+        """A word about the database (dialect, version, migration); raises UnavailableError when it does not answer."""
+
+
+class JobQueue(Protocol):
+    """The doorbell: tells some worker that an attempt of a job is due. May lose everything at any moment."""
+
+    def announce(self, job: Job) -> None:
+        """Tell the workers. Announcing the same attempt twice is harmless.
+
+        Raises:
+            UnavailableError: the broker does not answer (the scheduler will announce again)."""
+
+    def knows(self, job: Job) -> bool:
+        """True when this attempt is waiting or running at the broker, so that telling again would change nothing."""
+
+    def check(self) -> str:
+        """A word about the broker; raises UnavailableError when it does not answer."""
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Live workers: {name, state, queues, current_job, heartbeat_at}."""
+
+    def depths(self) -> dict[str, int]:
+        """Jobs waiting at the broker by queue."""
+
+
+class Artifacts(Protocol):
+    """Files by name: images by content hash, checkpoints, arrays."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store durably and atomically; an existing one is replaced."""
+
+    def get(self, name: str) -> bytes:
+        """The bytes, or NotFoundError."""
+
+    def has(self, name: str) -> bool:
+        """True when there."""

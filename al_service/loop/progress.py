@@ -1,0 +1,117 @@
+"""What a project's pages and dashboards show: counts, the current round, and why there is no work right now."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from al_service.domain.records import Job, PoolCounts, Project, Round, User
+from al_service.domain.states import JobKind, JobState, RoundState, Stage
+from al_service.loop.ports import Transaction
+from al_service.loop.triggers import budget_spent
+
+RATE_WINDOW = timedelta(minutes=5)
+STAGE_WORDS = {Stage.TRAIN: "training", Stage.SCORE: "looking through the pool", Stage.SELECT: "choosing the next images"}
+
+
+@dataclass(frozen=True)
+class WhyEmpty:
+    """Why a person gets no sample: a code for programs, one friendly sentence, the counts behind it, and when to ask again."""
+
+    code: str
+    text: str
+    counts: dict[str, int]
+    retry_after_s: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One project at a glance, read in one transaction."""
+
+    project: Project
+    counts: PoolCounts
+    class_counts: dict[str, int]
+    current_round: Round | None
+    last_round: Round | None
+    new_labels: int
+    labels_last_5_min: int
+    holders: dict[str, int]
+    active_jobs: tuple[Job, ...]
+    failed_jobs: tuple[Job, ...]
+
+
+def summarise(tx: Transaction, project: Project, now: datetime) -> Summary:
+    """Read everything that the board, `al status` and dashboards show."""
+    last = tx.rounds.find_last(project.id)
+    jobs = tx.jobs.all(project_id=project.id, states=[JobState.QUEUED, JobState.RUNNING, JobState.FAILED], limit=50)
+    return Summary(
+        project=project,
+        counts=tx.samples.counts(project.id),
+        class_counts=tx.samples.class_counts(project.id),
+        current_round=last if last is not None and last.state.is_open else None,
+        last_round=last,
+        new_labels=tx.annotations.new_label_count(project.id, last.watermark if last else 0),
+        labels_last_5_min=tx.annotations.labels_since(project.id, now - RATE_WINDOW),
+        holders=tx.queue.holders(project.id),
+        active_jobs=tuple(job for job in jobs if not job.state.is_over),
+        failed_jobs=tuple(job for job in jobs if job.state is JobState.FAILED),
+    )
+
+
+def why_empty(tx: Transaction, project: Project, user: User) -> WhyEmpty:
+    """The reason that fits best, most specific first."""
+    counts = tx.samples.counts(project.id)
+    last = tx.rounds.find_last(project.id)
+    jobs = tx.jobs.all(project_id=project.id, states=[JobState.QUEUED, JobState.RUNNING])
+    code, text, retry_s = _reason(tx, project, user, counts, last, jobs)
+    return WhyEmpty(code, text, _plain(counts), retry_s)
+
+
+def _reason(
+    tx: Transaction, project: Project, user: User, counts: PoolCounts, last: Round | None, jobs: list[Job]
+) -> tuple[str, str, float]:
+    unlabelled = counts.free + counts.leased + counts.not_queued
+    importing = next((job for job in jobs if job.kind is JobKind.INGEST), None)
+    if importing is not None and last is None:
+        total = f" of {importing.progress_total}" if importing.progress_total else ""
+        return "importing", f"Images are being imported: {importing.progress_done}{total} so far.", 2.0
+    if counts.total + counts.train_total + counts.evaluation_total == 0:
+        return "no_images", "This project has no images yet. Import some, and the first batch appears here.", 10.0
+    if last is not None and last.state is RoundState.RUNNING:
+        return "round_running", _round_words(last), 1.0
+    others = {name: held for name, held in tx.queue.holders(project.id).items() if name != user.name}
+    if others and tx.queue.open_count(project.id) > 0:
+        return "leased_to_others", f"The rest of this batch is with {_names(others)}.", 3.0
+    if tx.queue.open_count(project.id) > 0:
+        return "answered_by_you", "You have answered everything here; the rest waits for a second person.", 10.0
+    if last is not None and last.state is RoundState.FAILED:
+        return "round_failed", f"Round {last.number} failed while {STAGE_WORDS.get(last.stage, last.stage)}. An engineer can retry it.", 10.0
+    if budget_spent(project.config, counts.labelled + counts.train_total):
+        return "budget_spent", f"The label budget of {project.config.label_budget} is used up. Thank you.", 30.0
+    if unlabelled == 0:
+        return "all_labelled", "Every image is labelled, skipped or flagged. Thank you.", 30.0
+    if not project.config.auto_start:
+        return "waiting_for_engineer", "Rounds start by hand in this project; an engineer will start the next one.", 10.0
+    return "round_starting", "The next round is about to start.", 1.0
+
+
+def _round_words(record: Round) -> str:
+    return f"Round {record.number} is {STAGE_WORDS.get(record.stage, record.stage)}. The next images appear here by themselves."
+
+
+def _names(holders: dict[str, int]) -> str:
+    words = [f"{name} ({held})" for name, held in sorted(holders.items())]
+    if len(words) > 3:
+        return f"{', '.join(words[:3])} and {len(words) - 3} more"
+    return " and ".join(words)
+
+
+def _plain(counts: PoolCounts) -> dict[str, Any]:
+    return {
+        "total": counts.total,
+        "free": counts.free,
+        "leased": counts.leased,
+        "labelled": counts.labelled,
+        "skipped": counts.skipped,
+        "flagged": counts.flagged,
+        "not_queued": counts.not_queued,
+    }

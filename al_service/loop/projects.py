@@ -1,0 +1,152 @@
+"""Projects: create, read, change, archive; and imports, which are jobs."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from al_service.domain.project_config import ProjectConfig
+from al_service.domain.records import Job, Project
+from al_service.domain.states import JobKind, Split
+from al_service.errors import InvalidInputError, NotFoundError
+from al_service.loop.assignments import active_project
+from al_service.loop.jobs import Jobs
+from al_service.loop.ports import Store
+from al_service.loop.progress import Summary, summarise
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CLASS_NAME_LENGTH_MAX = 100
+CLASSES_MAX = 2000
+LABEL_SOURCES = ("auto", "column", "folder", "none")
+LABEL_USES = ("all", "evaluation", "none")
+
+
+class Projects:
+    """Use cases around a project as a whole."""
+
+    def __init__(self, store: Store, jobs: Jobs, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._clock = clock
+
+    def create(
+        self, name: str, class_names: Sequence[str], values: dict[str, Any] | None = None, *, user_id: int | None = None
+    ) -> Project:
+        """Create a project. Classes may be empty when an import with labels will bring them.
+
+        Raises:
+            InvalidInputError: bad name, bad or repeated class names, bad settings.
+            ConflictError: the name is taken.
+        """
+        if not NAME_PATTERN.fullmatch(name):
+            raise InvalidInputError(
+                f"project name {name!r}: use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit"
+            )
+        names = check_class_names(class_names)
+        config = ProjectConfig().with_values(values or {})
+        now = self._clock()
+        with self._store.write() as tx:
+            project = tx.projects.add(name, names, config, now)
+            tx.accounts.add_audit(user_id=user_id, action="project.create", subject=name, details={}, now=now)
+            return project
+
+    def get(self, name: str) -> Project:
+        """The project, or NotFoundError (archived ones count as gone)."""
+        with self._store.read() as tx:
+            return active_project(tx, name)
+
+    def all(self, *, archived: bool = False) -> list[Project]:
+        """Projects by name."""
+        with self._store.read() as tx:
+            return tx.projects.all(archived=archived)
+
+    def change(self, name: str, values: dict[str, Any], *, user_id: int | None = None) -> Project:
+        """Change settings; they count from the next round on.
+
+        Raises:
+            InvalidConfigError: unknown key or value out of range; nothing was changed.
+        """
+        now = self._clock()
+        with self._store.write() as tx:
+            project = active_project(tx, name)
+            tx.projects.set_config(project.id, project.config.with_values(values))
+            tx.accounts.add_audit(user_id=user_id, action="project.set", subject=name, details=values, now=now)
+            return tx.projects.get(project.id)
+
+    def archive(self, name: str, *, user_id: int | None = None) -> None:
+        """Hide a project and stop its loop; nothing is deleted."""
+        now = self._clock()
+        with self._store.write() as tx:
+            project = active_project(tx, name)
+            tx.projects.set_archived(project.id, now)
+            tx.accounts.add_audit(user_id=user_id, action="project.archive", subject=name, details={}, now=now)
+
+    def summary(self, name: str) -> Summary:
+        """One project at a glance."""
+        with self._store.read() as tx:
+            return summarise(tx, active_project(tx, name), self._clock())
+
+    def import_images(
+        self,
+        name: str,
+        location: str,
+        *,
+        labels: str = "auto",
+        use_labels: str = "all",
+        split: str | None = None,
+        user_id: int | None = None,
+    ) -> Job:
+        """Queue an import.
+
+        Args:
+            location: folder, archive, CSV, JSONL or torchvision:NAME, as the workers see it.
+            labels: where labels come from: auto, column, folder or none.
+            use_labels: `all`; `evaluation`: only the protected evaluation samples get theirs (a rehearsal, where people or
+                simulated labelers answer the rest); `none`.
+            split: put every row into pool, train or evaluation (`test` means evaluation); None: as the source says, the rest
+                drawn at random by the project's holdout_fraction.
+
+        Raises:
+            InvalidInputError: a word that is not one of these.
+        """
+        target = {None: None, "test": Split.EVALUATION, **{item.value: item for item in Split}}.get(split, "bad")
+        if target == "bad":
+            raise InvalidInputError(f"split={split!r} is not one of pool, train, test, evaluation")
+        for key, value, allowed in (("labels", labels, LABEL_SOURCES), ("use_labels", use_labels, LABEL_USES)):
+            if value not in allowed:
+                raise InvalidInputError(f"{key}={value!r} is not one of {', '.join(allowed)}")
+        payload = {"location": location, "labels": labels, "use_labels": use_labels, "split": target}
+        now = self._clock()
+        with self._store.write() as tx:
+            project = active_project(tx, name)
+            job = self._jobs.submit(tx, project_id=project.id, kind=JobKind.INGEST, payload=payload)
+            tx.accounts.add_audit(user_id=user_id, action="import", subject=name, details={"location": location}, now=now)
+        self._jobs.ring(job)
+        return job
+
+
+def check_class_names(names: Sequence[str]) -> list[str]:
+    """The names, stripped.
+
+    Raises:
+        InvalidInputError: empty, too long, repeated, with control characters, or too many.
+    """
+    stripped = [name.strip() for name in names]
+    if len(stripped) > CLASSES_MAX:
+        raise InvalidInputError(f"{len(stripped)} classes; at most {CLASSES_MAX} are supported")
+    for name in stripped:
+        if not name or len(name) > CLASS_NAME_LENGTH_MAX or not name.isprintable():
+            raise InvalidInputError(f"class name {name!r}: use 1 to {CLASS_NAME_LENGTH_MAX} printable characters")
+    repeated = sorted({name for name in stripped if stripped.count(name) > 1})
+    if repeated:
+        raise InvalidInputError(f"class {repeated[0]!r} is named twice")
+    return stripped
+
+
+def find_import(store: Store, job_id: int) -> Job:
+    """The import job, or NotFoundError."""
+    with store.read() as tx:
+        job = tx.jobs.get(job_id)
+    if job.kind is not JobKind.INGEST:
+        raise NotFoundError(f"job {job_id} is not an import")
+    return job

@@ -1,0 +1,317 @@
+"""The round: train -> score -> select -> annotate -> close, a state machine in the database.
+
+Each stage is one transaction plus one job: the transaction that stores a stage's result also stores the next stage's job;
+the broker is told afterwards. Single flight is a partial unique index (one running or annotating round per project).
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from al_service.domain.records import Chosen, Job, ModelRecord, Project, Round
+from al_service.domain.states import JobKind, JobState, RoundState, Stage, StageState, move_round
+from al_service.errors import ConflictError, NotFoundError
+from al_service.loop.assignments import active_project
+from al_service.loop.jobs import Jobs
+from al_service.loop.ports import LabelledImage, StageUpdate, Store, Transaction
+from al_service.loop.triggers import LoopFacts, decide
+
+log = logging.getLogger(__name__)
+JOB_OF_STAGE = {Stage.TRAIN: JobKind.TRAIN, Stage.SCORE: JobKind.SCORE, Stage.SELECT: JobKind.SELECT}
+
+
+class RoundNotOpenError(ConflictError):
+    """The round is over already."""
+
+    code = "round_not_open"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage's job hands over for storage.
+
+    Attributes:
+        facts: JSON-able facts of the stage, shown with it (counts, seconds per step, skipped reason).
+        metrics: merged into the round's metrics.
+        next_stage: which stage follows; a cold start goes from train straight to select.
+    """
+
+    facts: dict[str, Any]
+    next_stage: Stage
+    metrics: dict[str, Any] = field(default_factory=dict)
+    model: ModelRecord | None = None
+    data_fingerprint: str | None = None
+    chosen: Sequence[Chosen] = ()
+
+
+class Rounds:
+    """Start, advance, close, cancel. Thread-safe: holds no state but its collaborators."""
+
+    def __init__(self, store: Store, jobs: Jobs, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._clock = clock
+
+    # -- starting ------------------------------------------------------------------------------------------------
+
+    def start(
+        self, project_name: str, *, trigger: str = "manual", idempotency_key: str | None = None, user_id: int | None = None
+    ) -> tuple[Round, bool]:
+        """Start a round: (round, True) when new, (the running round, False) when there is one already.
+
+        A round that only waits for people is closed and followed by a new one if any label came in since it started;
+        without new labels there is nothing to learn, and that round is given back.
+
+        Raises:
+            NotFoundError: no such project, or it is archived.
+        """
+        try:
+            with self._store.write() as tx:
+                project = active_project(tx, project_name)
+                tx.projects.lock(project.id)
+                started, job = self._start(tx, project, trigger, idempotency_key, user_id)
+        except ConflictError:
+            # Two starters met at the unique index: the other one's round is the answer.
+            with self._store.read() as tx:
+                other = tx.rounds.find_open(active_project(tx, project_name).id)
+            if other is None:
+                raise
+            return other, False
+        self._jobs.ring(job)
+        return started, job is not None
+
+    def start_if_due(self, project_id: int) -> Round | None:
+        """Start a round if the project's trigger says so; the facts and the start share one transaction."""
+        now = self._clock()
+        with self._store.read() as tx:
+            if decide(tx.projects.get(project_id).config, loop_facts(tx, project_id), now) is None:
+                return None
+        with self._store.write() as tx:
+            tx.projects.lock(project_id)
+            project = tx.projects.get(project_id)
+            trigger = decide(project.config, loop_facts(tx, project_id), now)
+            if trigger is None or project.archived_at is not None:
+                return None
+            started, job = self._start(tx, project, trigger, None, None)
+        self._jobs.ring(job)
+        return started if job is not None else None
+
+    def _start(
+        self, tx: Transaction, project: Project, trigger: str, key: str | None, user_id: int | None
+    ) -> tuple[Round, Job | None]:
+        now = self._clock()
+        if key is not None and (known := tx.rounds.find_by_key(project.id, key)) is not None:
+            return known, None
+        current = tx.rounds.find_open(project.id)
+        if current is not None:
+            fresh = tx.annotations.new_label_count(project.id, current.watermark)
+            if current.state is RoundState.RUNNING or fresh == 0:
+                return current, None
+            self._close(tx, current, "enough new labels" if trigger == "labels" else f"next round started ({trigger})")
+        last = tx.rounds.find_last(project.id)
+        number = last.number + 1 if last else 1
+        watermark = tx.annotations.latest_id(project.id)
+        counts = tx.samples.counts(project.id)
+        label_count = counts.labelled + counts.train_total
+        record = tx.rounds.add(
+            project,
+            trigger=trigger,
+            seed=round_seed(project.config.seed, number),
+            watermark=watermark,
+            label_count=label_count,
+            idempotency_key=key,
+            now=now,
+        )
+        job = self._begin_stage(tx, record, Stage.TRAIN)
+        tx.accounts.add_audit(
+            user_id=user_id, action="round.start", subject=f"{project.name}/{number}", details={"trigger": trigger}, now=now
+        )
+        log.info("%s round %d starts (%s) with %d labels", project.name, number, trigger, label_count)
+        return tx.rounds.get(record.id), job
+
+    def _begin_stage(self, tx: Transaction, record: Round, stage: Stage) -> Job:
+        job = self._jobs.submit(
+            tx, project_id=record.project_id, kind=JOB_OF_STAGE[stage], payload={"round": record.number}, round_id=record.id
+        )
+        tx.rounds.set_round(record.id, stage=stage)
+        tx.rounds.set_stage(record.id, stage, StageUpdate(job_id=job.id, attempt=job.attempt))
+        return job
+
+    # -- results of jobs -----------------------------------------------------------------------------------------
+
+    def complete_stage(self, job: Job, stage: Stage, result: StageResult) -> Round:
+        """Store a stage's result and begin the next stage, all or nothing.
+
+        Raises:
+            SupersededError: the attempt no longer counts; nothing was stored.
+        """
+        now = self._clock()
+        follower: Job | None = None
+        with self._store.write() as tx:
+            tx.projects.lock(job.project_id)
+            self._jobs.finish(tx, job, result.facts)
+            record = tx.rounds.get(job.round_id or 0)
+            started = record.stage_record(stage).started_at or now
+            update = StageUpdate(
+                state=StageState.DONE, finished_at=now, seconds=(now - started).total_seconds(), result=result.facts, error=""
+            )
+            if result.facts.get("skipped"):
+                update = StageUpdate(state=StageState.SKIPPED, finished_at=now, seconds=0.0, result=result.facts, error="")
+            tx.rounds.set_stage(record.id, stage, update)
+            self._store_result(tx, record, result)
+            if result.next_stage in JOB_OF_STAGE:
+                self._skip_between(tx, record, stage, result.next_stage, now)
+                follower = self._begin_stage(tx, record, result.next_stage)
+            else:
+                self._open_for_people(tx, record, result.chosen, now)
+            stored = tx.rounds.get(record.id)
+        self._jobs.ring(follower)
+        return stored
+
+    def _store_result(self, tx: Transaction, record: Round, result: StageResult) -> None:
+        if result.model is not None:
+            tx.rounds.add_model(result.model)
+        tx.rounds.set_round(
+            record.id,
+            metrics=result.metrics or None,
+            data_fingerprint=result.data_fingerprint,
+            model_hash=result.model.model_hash if result.model else None,
+        )
+
+    def _skip_between(self, tx: Transaction, record: Round, done: Stage, following: Stage, now: datetime) -> None:
+        order = list(Stage)
+        for stage in order[order.index(done) + 1 : order.index(following)]:
+            tx.rounds.set_stage(record.id, stage, StageUpdate(state=StageState.SKIPPED, finished_at=now, seconds=0.0))
+
+    def _open_for_people(self, tx: Transaction, record: Round, chosen: Sequence[Chosen], now: datetime) -> None:
+        tx.queue.retire_open_selections(record.project_id, except_round_id=record.id)
+        # A person may still hold, or may just have answered, a sample that an older round asked for: not asked twice.
+        free = [
+            pick
+            for pick in chosen
+            if tx.queue.find_open_selection(pick.sample_id) is None and tx.samples.get(pick.sample_id).state == "unlabelled"
+        ]
+        tx.queue.add_selections(record.id, free)
+        tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.ANNOTATING), stage=Stage.ANNOTATE)
+        tx.rounds.set_stage(record.id, Stage.ANNOTATE, StageUpdate(state=StageState.RUNNING, started_at=now))
+        if not free:
+            self._close(tx, tx.rounds.get(record.id), "nothing left to ask")
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    def close_if_answered(self, project_id: int) -> Round | None:
+        """Close the annotating round once every sample it asked for is answered, flagged or given up."""
+        with self._store.read() as tx:
+            if not _all_answered(tx, tx.rounds.find_open(project_id)):
+                return None
+        with self._store.write() as tx:
+            tx.projects.lock(project_id)
+            current = tx.rounds.find_open(project_id)
+            if current is None or not _all_answered(tx, current):
+                return None
+            self._close(tx, current, "all answered")
+            return tx.rounds.get(current.id)
+
+    def _close(self, tx: Transaction, record: Round, why: str) -> None:
+        now = self._clock()
+        annotate = record.stage_record(Stage.ANNOTATE)
+        seconds = (now - annotate.started_at).total_seconds() if annotate.started_at else 0.0
+        answered = sum(selection.state == "done" for selection in tx.queue.selections(record.id))
+        rate = answered / seconds * 60 if seconds > 0 else None
+        facts = {"why": why, "answered": answered, "labels_per_minute": rate}
+        tx.rounds.set_stage(
+            record.id,
+            Stage.ANNOTATE,
+            StageUpdate(state=StageState.DONE, finished_at=now, seconds=seconds, result={"answered": answered}),
+        )
+        tx.rounds.set_stage(
+            record.id, Stage.CLOSE, StageUpdate(state=StageState.DONE, started_at=now, finished_at=now, seconds=0.0, result=facts)
+        )
+        tx.rounds.set_round(
+            record.id,
+            state=move_round(record.state, RoundState.CLOSED),
+            stage=Stage.CLOSE,
+            metrics={"labels_per_minute": rate, "answered": answered},
+            finished_at=now,
+        )
+
+    def cancel(self, project_name: str, number: int, *, user_id: int | None = None) -> Round:
+        """End an open round: its job is stopped, its unanswered samples leave the queue, its labels stay.
+
+        Raises:
+            RoundNotOpenError: it is over already.
+        """
+        now = self._clock()
+        with self._store.write() as tx:
+            project = active_project(tx, project_name)
+            tx.projects.lock(project.id)
+            record = get_round(tx, project, number)
+            if not record.state.is_open:
+                raise RoundNotOpenError(f"round {number} is {record.state}; only an open round can be cancelled")
+            job_id = record.stage_record(record.stage).job_id
+            if job_id is not None and not tx.jobs.get(job_id).state.is_over:
+                tx.jobs.cancel(job_id, now)
+            tx.queue.retire_all(record.id)
+            tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.CANCELLED, finished_at=now))
+            tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.CANCELLED), finished_at=now)
+            tx.accounts.add_audit(
+                user_id=user_id, action="round.cancel", subject=f"{project.name}/{number}", details={}, now=now
+            )
+            return tx.rounds.get(record.id)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def get(self, project_name: str, number: int) -> Round:
+        """That round, or NotFoundError."""
+        with self._store.read() as tx:
+            return get_round(tx, active_project(tx, project_name), number)
+
+    def all(self, project_name: str) -> list[Round]:
+        """Rounds of a project by number."""
+        with self._store.read() as tx:
+            return tx.rounds.all(active_project(tx, project_name).id)
+
+
+def get_round(tx: Transaction, project: Project, number: int) -> Round:
+    """That round of the project, or NotFoundError."""
+    record = tx.rounds.find(project.id, number)
+    if record is None:
+        last = tx.rounds.find_last(project.id)
+        raise NotFoundError(f"{project.name} has no round {number}; the last one is {last.number if last else 'none yet'}")
+    return record
+
+
+def loop_facts(tx: Transaction, project_id: int) -> LoopFacts:
+    """Everything a trigger decision looks at, from one transaction."""
+    counts = tx.samples.counts(project_id)
+    last = tx.rounds.find_last(project_id)
+    active = tx.jobs.all(project_id=project_id, states=[JobState.QUEUED, JobState.RUNNING])
+    return LoopFacts(
+        last_round=last,
+        unlabelled=counts.free + counts.leased + counts.not_queued,
+        labelled=counts.labelled + counts.train_total,
+        new_labels=tx.annotations.new_label_count(project_id, last.watermark if last else 0),
+        queued=tx.queue.open_count(project_id),
+        importing=any(job.kind is JobKind.INGEST for job in active),
+    )
+
+
+def round_seed(project_seed: int, number: int) -> int:
+    """Seed of a round: differs between rounds, the same in every replay. In [0, 2**31)."""
+    digest = hashlib.sha256(f"{project_seed}/{number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def data_fingerprint(rows: Sequence[LabelledImage]) -> str:
+    """SHA-256 of what a model was trained on: every (content hash, class), independent of order and of ids."""
+    digest = hashlib.sha256()
+    for line in sorted(f"{row.sha256}:{row.class_name}" for row in rows):
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _all_answered(tx: Transaction, record: Round | None) -> bool:
+    return record is not None and record.state is RoundState.ANNOTATING and tx.queue.open_count_of_round(record.id) == 0

@@ -1,0 +1,54 @@
+"""The use cases of the service in one bundle, handed to api, annotator_ui, scheduler and workers by bootstrap."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from al_service.loop.accounts import Accounts
+from al_service.loop.annotations import Annotations
+from al_service.loop.assignments import Assignments
+from al_service.loop.jobs import JobLimits, Jobs
+from al_service.loop.ports import Artifacts, JobQueue, Store
+from al_service.loop.projects import Projects
+from al_service.loop.rounds import Rounds
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a request, a tick or a job may use. Thread-safe."""
+
+    store: Store
+    queue: JobQueue
+    artifacts: Artifacts
+    clock: Callable[[], datetime]
+    jobs: Jobs
+    projects: Projects
+    assignments: Assignments
+    annotations: Annotations
+    rounds: Rounds
+    accounts: Accounts
+
+
+def assemble(
+    store: Store,
+    queue: JobQueue,
+    artifacts: Artifacts,
+    clock: Callable[[], datetime],
+    *,
+    lease_ttl_s: float,
+    limits: JobLimits | None = None,
+) -> Services:
+    """Wire the use cases to the given adapters."""
+    jobs = Jobs(store, queue, clock, limits)
+    return Services(
+        store=store,
+        queue=queue,
+        artifacts=artifacts,
+        clock=clock,
+        jobs=jobs,
+        projects=Projects(store, jobs, clock),
+        assignments=Assignments(store, clock, lease_ttl_s),
+        annotations=Annotations(store, clock, lease_ttl_s),
+        rounds=Rounds(store, jobs, clock),
+        accounts=Accounts(store, clock),
+    )

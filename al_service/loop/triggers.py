@@ -1,0 +1,58 @@
+"""When the next round starts: a pure decision from facts that one transaction read.
+
+A watermark, not a modulo: new labels are counted since the last round's watermark, so none is skipped or counted twice.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from al_service.domain.project_config import ProjectConfig
+from al_service.domain.records import Round
+from al_service.domain.states import RoundState
+
+
+@dataclass(frozen=True)
+class LoopFacts:
+    """What the decision looks at; all from one transaction.
+
+    Attributes:
+        unlabelled: pool samples that could still be asked.
+        labelled: pool and train samples with a label.
+        new_labels: of these, changed since the last round's watermark.
+        queued: open selections, leased ones included.
+        importing: an import is queued or running.
+    """
+
+    last_round: Round | None
+    unlabelled: int
+    labelled: int
+    new_labels: int
+    queued: int
+    importing: bool
+
+
+def decide(config: ProjectConfig, facts: LoopFacts, now: datetime) -> str | None:
+    """Why a round should start now (`first`, `labels`, `time`, `queue_empty`, `final`), or None.
+
+    A failed or cancelled round waits for a person: starting the same thing again by itself would loop.
+    """
+    last = facts.last_round
+    if not config.auto_start:
+        return None
+    if last is None:
+        return "first" if facts.unlabelled + facts.labelled > 0 and not facts.importing else None
+    if last.state in (RoundState.RUNNING, RoundState.FAILED, RoundState.CANCELLED):
+        return None
+    if budget_spent(config, facts.labelled) or facts.unlabelled == 0:
+        return "final" if facts.new_labels > 0 and facts.queued == 0 else None
+    if facts.new_labels >= config.labels_to_trigger:
+        return "labels"
+    waited = (now - last.started_at).total_seconds()
+    if config.trigger_interval_s and waited >= config.trigger_interval_s and facts.new_labels > 0:
+        return "time"
+    return "queue_empty" if facts.queued == 0 else None
+
+
+def budget_spent(config: ProjectConfig, labelled: int) -> bool:
+    """True when the project has as many labels as it may ask for."""
+    return bool(config.label_budget) and labelled >= config.label_budget
