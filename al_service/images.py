@@ -3,6 +3,7 @@
 Every image of the service passes through here once, so a file that `verify` accepts is a file that training, inference
 and the page can read. Pillow is used quietly: its process-wide settings are left as they are, its warnings never show.
 Holds no storage and no torch. Called by ingest, workers, learning and the thumbnail route.
+(libtiff alone writes its remarks on broken TIFF files to the process's standard error, past Python; they are harmless.)
 
 The colours, in words: upright by EXIF; see-through parts lie on white; palettes are resolved; CMYK becomes RGB without
 a colour profile; deep grey is scaled to 8 bit (see `_deep_grey`); of an animation only the first frame counts.
@@ -10,6 +11,7 @@ a colour profile; deep grey is scaled to 8 bit (see `_deep_grey`); of an animati
 
 import hashlib
 import io
+import math
 import re
 import struct
 import warnings
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIXELS_MAX = 64_000_000
-"""Width times height; at 4 bytes a pixel and three copies this is about 0.8 GB at the worst moment."""
+"""Width times height; at 4 bytes a pixel and three copies about 0.8 GB at the worst moment."""
 
 TINY_PX = 64
-"""An image whose longest side is at most this is shown losslessly: compression would smear what little there is."""
+"""Up to this longest side an image is shown losslessly: compression would smear what little there is."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """What we read, by Pillow's names. Nothing here starts another program, as EPS and PDF would."""
@@ -91,8 +93,7 @@ def decode(data: bytes, *, pixels_max: int = PIXELS_MAX) -> Image.Image:
     Raises:
         UnreadableImageError: empty, cut short, damaged, no image, a format outside FORMATS, or above pixels_max.
     """
-    image = _open(data, pixels_max)
-    return _finish(image)
+    return _finish(_open(data, pixels_max))
 
 
 def verify(data: bytes, *, pixels_max: int = PIXELS_MAX) -> ImageFacts:
@@ -232,16 +233,18 @@ def _deep_grey(image: Image.Image) -> Image.Image:
     """
     import numpy as np  # Pillow's own conversions clip at 255 instead of scaling
 
-    values = np.asarray(image).astype(np.float64)  # (H, W)
+    values = np.asarray(image)  # (H, W)
     low, high = float(values.min()), float(values.max())
-    if not np.isfinite(values).all():
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise UnreadableImageError("damaged", "the image holds NaN or infinite values: export it as 8- or 16-bit PNG")
     if image.mode != "F" and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
     elif image.mode == "F" and low >= 0 and high <= 255:
         low, high = 0.0, 1.0 if high <= 1 else 255.0
-    span = high - low if high > low else 1.0
-    grey = np.rint((values - low) / span * 255.0).astype(np.uint8)
+    scaled: NDArray[np.floating] = values.astype(np.float64 if image.mode == "I" else np.float32)
+    np.subtract(scaled, low, out=scaled)  # in place: these arrays are the largest that one image needs
+    np.multiply(scaled, 255.0 / (high - low if high > low else 1.0), out=scaled)
+    grey = np.rint(scaled, out=scaled).astype(np.uint8)
     clear = image.info.get("transparency")
     if isinstance(clear, int):
         grey[values == clear] = 255  # PNG may name one grey as see-through
@@ -257,10 +260,7 @@ def _draft(image: Image.Image, shrink: float) -> None:
 
 def _encode(rgb: Image.Image, to_format: str) -> bytes:
     out = io.BytesIO()
-    if to_format == "WEBP":
-        rgb.save(out, "WEBP", quality=82, method=4)
-    else:
-        rgb.save(out, to_format)
+    rgb.save(out, to_format, **({"quality": 82, "method": 4} if to_format == "WEBP" else {}))
     return out.getvalue()
 
 
@@ -277,14 +277,13 @@ def _unidentified(data: bytes) -> UnreadableImageError:
         return UnreadableImageError("unsupported_format", f"this is {found}; expected {', '.join(FORMATS)}: convert it")
     if looks_like_image(data[:16]):
         return UnreadableImageError("damaged", "the beginning of the image is damaged or cut short: copy it again")
-    start = data[:24].decode("ascii", "backslashreplace")
-    message = f"not an image: the file begins with {start!r}; expected {', '.join(FORMATS)}"
+    message = f"not an image: the file begins with {data[:24]!r}; expected {', '.join(FORMATS)}"
     return UnreadableImageError("not_an_image", message)
 
 
 def _damaged(error: Exception) -> UnreadableImageError:
     text = str(error) or type(error).__name__
-    if isinstance(error, EOFError) or "truncated" in text or "unexpected end" in text:
+    if isinstance(error, EOFError) or "truncated" in text:
         return UnreadableImageError("truncated", f"the image is cut short ({text}): copy or download it again")
     return UnreadableImageError(
         "damaged", f"the image is damaged or of a rare kind ({text}): open it and save it again"
@@ -301,6 +300,5 @@ def _silence_pillow() -> None:
     One filter for Pillow's modules alone, set again whenever it is not in front. `catch_warnings` would swap the whole
     list for all threads at once, and two threads that leave in the wrong order would leave it swapped.
     """
-    ours = ("ignore", None, Warning, _PILLOW_MODULES, 0)
-    if not warnings.filters or warnings.filters[0] != ours:
+    if not warnings.filters or warnings.filters[0] != ("ignore", None, Warning, _PILLOW_MODULES, 0):
         warnings.filterwarnings("ignore", category=Warning, module=_PILLOW_MODULES.pattern)

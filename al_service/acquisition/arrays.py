@@ -1,9 +1,10 @@
 """Every check of an array's shape and values, and the door between numpy and torch.
 
-Public functions of this room accept numpy arrays and torch tensors of any device, work on tensors, and answer in the kind they were
-given. No score and no selector checks anything by itself.
+Public functions of this room accept numpy arrays and torch tensors of any device, work on tensors, and answer in the
+kind they were given. No score and no selector checks anything by itself.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class InvalidArrayError(InvalidInputError):
 
 @dataclass(frozen=True, eq=False)
 class PoolArrays:
-    """What is known of the unlabelled samples, row by row beside their ids. An array that no strategy in use needs may be absent.
+    """What is known of the unlabelled samples, row by row beside their ids; arrays that nobody needs may be absent.
 
     Args:
         sample_ids: N distinct ids, all whole numbers or all text.
@@ -75,8 +76,9 @@ class Selection:
 
     Args:
         sample_ids: K distinct ids of the pool.
-        scores: per pick the strategy's score, higher = asked sooner; for k_center the distance to the nearest labelled or chosen
-            sample at that moment; None where there is none (random picks of a strategy without scores, the first centre of all).
+        scores: per pick the strategy's score, higher = asked sooner; for k_center the distance to the nearest labelled
+            or chosen sample at that moment; None where there is none (random picks of a strategy without scores, the
+            first centre of all).
         reasons: per pick plain data for al_service.domain.reasons: {"code": ..., "between": [class_index, ...], ...}.
     """
 
@@ -135,7 +137,8 @@ def check_probabilities(probabilities: FloatArray, *, name: str = "probabilities
     """(N, C) probabilities as a tensor, once they are known to be such.
 
     Raises:
-        InvalidArrayError: not (N, C), C < min_classes, NaN, a negative value, or a row that does not sum to 1 within 1e-3.
+        InvalidArrayError: not (N, C), C < min_classes, NaN, a negative value, or a row that does not sum to 1 within
+            1e-3.
     """
     tensor = to_tensor(probabilities, name)
     _check_shape(tensor, ("N", "C"), name)
@@ -220,10 +223,9 @@ def check_sample_ids(sample_ids: Sequence[int] | Sequence[str] | np.ndarray) -> 
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise InvalidArrayError(f"sample_ids hold {found}; expected whole numbers only, or text only")
     if len(set(plain)) != len(plain):
-        seen: set[Any] = set()
-        repeated = next(one for one in plain if one in seen or seen.add(one))
+        repeated = Counter(plain).most_common(1)[0][0]
         raise InvalidArrayError(f"sample_ids hold {repeated!r} twice; every sample may be in the pool once")
-    return plain  # type: ignore[return-value]
+    return plain
 
 
 def _check_shape(tensor: Tensor, axes: tuple[str, ...], name: str) -> None:

@@ -1,9 +1,9 @@
 """Scores: how much we want each sample's label, (N,) float64, higher = ask first, always.
 
-Each is normalised to [0, 1] and is 0 for a certain model. They read probabilities only; what to do with scores is the selectors'
-business. Scores are found by name through `names()` and `get()`. Arithmetic is float64 whatever comes in, because differences of
-entropies near 0 decide ranks; 0 log 0 is 0 throughout. Probabilities that sum to 1.001 could score a hair outside [0, 1]; scores are
-clamped to it.
+Each is normalised to [0, 1] and is 0 for a certain model. They read probabilities only; what to do with scores is the
+selectors' business. Scores are found by name through `names()` and `get()`. Arithmetic is float64 whatever comes in,
+because differences of entropies near 0 decide ranks; 0 log 0 is 0 throughout. Probabilities that sum to 1.001 could
+score a hair outside [0, 1]; scores are clamped to it.
 """
 
 import math
@@ -176,9 +176,10 @@ def expected_entropy(sampled: FloatArray) -> FloatArray:
 def bald(sampled: FloatArray) -> FloatArray:
     """Score each sample by how much its passes disagree: the mutual information of label and model; higher = ask first.
 
-    Entropy of the mean minus mean of the entropies, over log min(C, M), computed as the mean KL divergence of the passes from
-    their mean, which is the same number without the cancellation. 0.0 where all passes agree and for M = 1. High where each pass is
-    sure of something else: the image is unknown, a label helps. Args, Returns, Raises as in predictive_entropy.
+    Entropy of the mean minus mean of the entropies, over log min(C, M), computed as the mean KL divergence of the
+    passes from their mean, which is the same number without the cancellation. 0.0 where all passes agree and for M = 1.
+    High where each pass is sure of something else: the image is unknown, a label helps. Args, Returns, Raises as in
+    predictive_entropy.
 
     Source: Houlsby, Huszar, Ghahramani, Lengyel 2011; Gal, Islam, Ghahramani 2017 (1703.02910).
 
@@ -193,8 +194,8 @@ def bald(sampled: FloatArray) -> FloatArray:
 def mean_std(sampled: FloatArray) -> FloatArray:
     """Score each sample by twice the standard deviation of its passes, averaged over classes; higher = ask first.
 
-    A standard deviation of values in [0, 1] is at most 0.5, hence the factor; 1.0 is reached for C = 2 only. Args, Returns, Raises
-    as in predictive_entropy.
+    A standard deviation of values in [0, 1] is at most 0.5, hence the factor; 1.0 is reached for C = 2 only. Args,
+    Returns, Raises as in predictive_entropy.
 
     Source: Kampffmeyer, Salberg, Jenssen 2016.
     """
@@ -205,8 +206,8 @@ def mean_std(sampled: FloatArray) -> FloatArray:
 def variation_ratio(sampled: FloatArray) -> FloatArray:
     """Score each sample by the share of passes that do not vote for the commonest class; higher = ask first.
 
-    (1 - most votes / M) C / (C - 1); a pass votes for its likeliest class, the first of them in a tie. Args, Returns, Raises as in
-    predictive_entropy.
+    (1 - most votes / M) C / (C - 1); a pass votes for its likeliest class, the first of them in a tie. Args, Returns,
+    Raises as in predictive_entropy.
 
     Source: Freeman 1965; Gal, Islam, Ghahramani 2017 (1703.02910).
     """

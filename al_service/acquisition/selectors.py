@@ -1,6 +1,7 @@
 """Selectors: from scores or embeddings to K positions, in order of choice and distinct.
 
-Positions are of the arrays given and stay within this room: strategies turn them into sample ids. Ties go to the lower position.
+Positions are of the arrays given and stay within this room: strategies turn them into sample ids. Ties go to the lower
+position.
 """
 
 import numpy as np
@@ -68,15 +69,16 @@ def random_choice(n: int, k: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def k_center(embeddings: FloatArray, k: int, labelled: FloatArray | None = None) -> IntArray:
-    """k positions that cover the embeddings: each is the farthest from all labelled and chosen so far, in order of choice.
+    """k positions that cover the embeddings: each is the farthest from all labelled and chosen so far.
 
-    One vector holds every sample's distance to its nearest centre; each pick is one sweep that lowers it. The covering radius is at
-    most twice that of the best possible k centres.
+    One vector holds every sample's distance to its nearest centre; each pick is one sweep that lowers it. The covering
+    radius is at most twice that of the best possible k centres.
 
     Args:
         embeddings: (N, D) float, finite. float16 is read as float32.
         k: 0 <= k <= N.
-        labelled: (L, D) embeddings that are covered already. Without any, the first pick is the sample closest to the mean.
+        labelled: (L, D) embeddings that are covered already. Without any, the first pick is the sample closest to the
+            mean.
 
     Returns:
         (k,) int64 distinct positions; equal distances in order of position.
@@ -100,7 +102,7 @@ def k_center(embeddings: FloatArray, k: int, labelled: FloatArray | None = None)
 
 
 def farthest_first(points: Tensor, k: int, covered: Tensor | None) -> tuple[Tensor, Tensor]:
-    """As k_center, for input that is already checked; also each pick's distance to its nearest centre when it was picked.
+    """As k_center, for checked input; also each pick's distance to its nearest centre at the moment it was picked.
 
     Returns:
         (k,) int64 positions and (k,) float32 distances; the first distance is infinite where nothing was covered.
@@ -127,8 +129,11 @@ def farthest_first(points: Tensor, k: int, covered: Tensor | None) -> tuple[Tens
 
 
 def _squared_to(points: Tensor, centre: Tensor) -> Tensor:
-    """(N, D), (D,) -> (N,) squared distances, by differences: exact zeros for equal rows, and a row's value does not depend on
-    which rows stand beside it (a matrix product promises neither)."""
+    """(N, D), (D,) -> (N,) squared distances.
+
+    By differences: equal rows give exact zeros, and a row's value does not depend on which rows stand beside it;
+    a matrix product promises neither.
+    """
     elements = _CPU_SWEEP_ELEMENTS if points.device.type == "cpu" else CHUNK_ELEMENTS
     return torch.cat([(chunk - centre).square_().sum(1) for chunk in row_chunks(points, elements)])
 

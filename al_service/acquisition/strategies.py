@@ -1,11 +1,12 @@
 """Strategies: from a pool to a selection of sample ids, by name.
 
-A strategy puts the pool in order of sample id before anything else. So the answer does not depend on the order in which the pool was
-read, ties go to the lower id, and one seed draws the same ids. The names and what each needs are in
+A strategy puts the pool in order of sample id before anything else. So the answer does not depend on the order in which
+the pool was read, ties go to the lower id, and one seed draws the same ids. The names and what each needs are in
 al_service/domain/strategy_names.py.
 
-Every strategy may give a slice of its budget to chance (`random_fraction`). The slice is drawn first, from the whole pool and whatever
-the scores say, so that it stays a fair sample of the pool; the strategy then chooses from what remains and knows the slice as taken.
+Every strategy may give a slice of its budget to chance (`random_fraction`). The slice is drawn first, from the whole
+pool and whatever the scores say, so that it stays a fair sample of the pool; the strategy then chooses from what
+remains and knows the slice as taken.
 """
 
 import itertools
@@ -20,7 +21,6 @@ from torch import Tensor
 
 from al_service.acquisition import scores as score_registry
 from al_service.acquisition.arrays import (
-    FloatArray,
     InvalidArrayError,
     PoolArrays,
     Selection,
@@ -35,11 +35,9 @@ from al_service.errors import InvalidInputError
 
 @dataclass(frozen=True)
 class _Candidates:
-    """The pool in order of id: the arrays in need as tensors, which positions chance has taken and which are free (rising)."""
+    """The pool in order of id: the arrays in need by name; positions that chance has taken; those free, rising."""
 
-    probabilities: Tensor | None
-    embeddings: Tensor | None
-    sampled_probabilities: Tensor | None
+    arrays: dict[str, Tensor]
     labelled_embeddings: Tensor | None
     taken: Tensor
     free: Tensor
@@ -79,15 +77,16 @@ class Strategy:
         random_fraction: float = 0.0,
         prefilter_factor: int = 10,
     ) -> Selection:
-        """Choose `budget` samples of the pool, in order of choice: the random slice first, then the strategy's own picks.
+        """Choose `budget` samples, in order of choice: the random slice first, then the strategy's own picks.
 
         Args:
             pool: with the arrays that `needs` names.
             budget: 0 <= budget <= N.
             rng: read for the random slice (and by "random") only.
-            random_fraction: share of the budget drawn uniformly from the whole pool, rounded to whole samples, half up; reason code
-                "random".
-            prefilter_factor: strategies with a "+" diversify within this many times the budget, best scores first; >= 1.
+            random_fraction: share of the budget drawn uniformly from the whole pool, rounded to whole samples, half up;
+                reason code "random".
+            prefilter_factor: strategies with a "+" diversify within this many times the budget, best scores first;
+                at least 1.
 
         Raises:
             InvalidArrayError: the pool lacks an array that this strategy needs.
@@ -107,7 +106,7 @@ class Strategy:
         choice = self._choose(candidates, budget - by_chance, prefilter_factor)
         positions = [*taken.tolist(), *choice.positions.tolist()]
         return Selection(
-            sample_ids=tuple(pool.sample_ids[order[position]] for position in positions),  # type: ignore[arg-type]
+            sample_ids=tuple(pool.sample_ids[order[position]] for position in positions),
             scores=(*choice.scores_of_taken, *choice.scores),
             reasons=(*({"code": "random"} for _ in taken), *choice.reasons),
         )
@@ -132,32 +131,30 @@ def get(name: str) -> Strategy:
 
 
 def _check_needs(needs: StrategyNeeds, pool: PoolArrays) -> None:
-    for wanted, array in (
+    for name in _array_names(needs):
+        if getattr(pool, name) is None:
+            raise InvalidArrayError(f"strategy {needs.name!r} needs {name}, and the pool has none", strategy=needs.name)
+
+
+def _array_names(needs: StrategyNeeds) -> list[str]:
+    table = (
         (needs.needs_probabilities, "probabilities"),
         (needs.needs_embeddings, "embeddings"),
         (needs.needs_sampled, "sampled_probabilities"),
-    ):
-        if wanted and getattr(pool, array) is None:
-            raise InvalidArrayError(
-                f"strategy {needs.name!r} needs {array}, and the pool has none", strategy=needs.name
-            )
+    )
+    return [name for needed, name in table if needed]
 
 
 def _candidates(pool: PoolArrays, needs: StrategyNeeds, order: list[int], taken: np.ndarray) -> _Candidates:
     in_order = all(before < after for before, after in itertools.pairwise(order))
-
-    def read(wanted: bool, array: FloatArray | None, name: str) -> Tensor | None:
-        if not wanted or array is None:
-            return None
-        tensor = to_tensor(array, name)
-        return tensor if in_order else tensor[torch.tensor(order, device=tensor.device)]
-
+    arrays = {}
+    for name in _array_names(needs):
+        tensor = to_tensor(getattr(pool, name), name)
+        arrays[name] = tensor if in_order else tensor[torch.tensor(order, device=tensor.device)]
     free = np.setdiff1d(np.arange(len(pool)), taken)
     labelled = pool.labelled_embeddings
     return _Candidates(
-        probabilities=read(needs.needs_probabilities, pool.probabilities, "probabilities"),
-        embeddings=read(needs.needs_embeddings, pool.embeddings, "embeddings"),
-        sampled_probabilities=read(needs.needs_sampled, pool.sampled_probabilities, "sampled_probabilities"),
+        arrays=arrays,
         labelled_embeddings=None if labelled is None else to_tensor(labelled, "labelled_embeddings"),
         taken=torch.from_numpy(taken),
         free=torch.from_numpy(free),
@@ -173,7 +170,7 @@ def _by_score(score_name: str, reason_code: str) -> _Chooser:
     score = score_registry.get(score_name)
 
     def choose(candidates: _Candidates, k: int, prefilter_factor: int) -> _Choice:
-        outputs = getattr(candidates, score.needs)
+        outputs = candidates.arrays[score.needs]
         values = to_tensor(score.function(outputs), "scores").cpu()
         best = candidates.free[highest(values[candidates.free], k)]
         reasons = [{"code": reason_code, "between": pair} for pair in _likeliest_two(outputs, best)]
@@ -192,11 +189,12 @@ def _by_coverage(candidates: _Candidates, k: int, prefilter_factor: int) -> _Cho
 
 
 def _by_margin_then_coverage(candidates: _Candidates, k: int, prefilter_factor: int) -> _Choice:
-    values = to_tensor(score_registry.margin(candidates.probabilities), "scores").cpu()
+    probabilities = candidates.arrays["probabilities"]
+    values = to_tensor(score_registry.margin(probabilities), "scores").cpu()
     # In order of margin, so that of equally far samples the less certain one is taken.
     closest = candidates.free[highest(values[candidates.free], prefilter_factor * k)]
     positions, distances = _farthest_of(candidates, closest, k)
-    pairs = _likeliest_two(candidates.probabilities, positions)
+    pairs = _likeliest_two(probabilities, positions)
     reasons: list[dict[str, Any]] = [{"code": "margin+far", "between": pair} for pair in pairs]
     for reason, distance in zip(reasons, distances, strict=True):
         if math.isfinite(distance):
@@ -206,7 +204,7 @@ def _by_margin_then_coverage(candidates: _Candidates, k: int, prefilter_factor: 
 
 def _farthest_of(candidates: _Candidates, among: Tensor, k: int) -> tuple[Tensor, list[float]]:
     """k-center among some positions; what is labelled and what chance has taken is covered already."""
-    embeddings = candidates.embeddings
+    embeddings = candidates.arrays["embeddings"]
     covered = [embeddings[candidates.taken.to(embeddings.device)]]
     if candidates.labelled_embeddings is not None:
         covered.append(candidates.labelled_embeddings.to(embeddings))

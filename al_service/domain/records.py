@@ -108,12 +108,16 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Chosen:
-    """One pick of a selector on its way into storage: the sample, its rank, its score and why."""
+    """One pick of a selector on its way into storage: the sample, its rank, its score and why.
+
+    A pick that need not be asked any more (answered meanwhile) is stored as retired, so that the record stays whole.
+    """
 
     sample_id: int
     rank: int
     score: float | None
     reason: dict[str, Any]
+    state: SelectionState = SelectionState.OPEN
 
 
 @dataclass(frozen=True)

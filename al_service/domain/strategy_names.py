@@ -1,7 +1,7 @@
 """The strategies by name and what each needs: plain data that both halves of the service read.
 
-The arithmetic is in al_service/acquisition/strategies.py, which implements exactly these names (a test compares them). Names are
-stored with rounds, so they never change.
+The arithmetic is in al_service/acquisition/strategies.py, which implements exactly these names (a test compares them).
+Names are stored with rounds, so they never change.
 """
 
 from collections.abc import Mapping

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from al_service.domain.project_config import AUGMENTATIONS
 from al_service.errors import InvalidInputError
 
-AUGMENTATIONS = ("none", "shift", "shift+flip")
 _SHIFT_FRACTION = 8
 
 

@@ -1,7 +1,7 @@
 """Networks by name: a backbone that embeds images, and a linear head with dropout that classifies embeddings.
 
-Everything that needs many passes (MC dropout, committees, influence) needs only the head, so the two are apart. Training is in
-training.py, files in checkpoints.py.
+Everything that needs many passes (MC dropout, committees, influence) needs only the head, so the two are apart.
+Training is in training.py, files in checkpoints.py.
 """
 
 from pathlib import Path
@@ -24,9 +24,8 @@ _EXACT_PX = {"vit_h_14": 518, "vit_b_16": 224, "vit_b_32": 224, "vit_l_16": 224,
 _LEAST_PX = {"alexnet": 64, "inception_v3": 75}
 _LEAST_PX_OTHERS = 32
 # Without these two take minutes to draw their initial weights, and return auxiliary outputs.
-_BUILD_OPTIONS = dict.fromkeys(
-    ("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": False, "transform_input": True}
-)
+_INCEPTION_OPTIONS = {"aux_logits": False, "init_weights": False, "transform_input": True}
+_BUILD_OPTIONS = {"googlenet": _INCEPTION_OPTIONS, "inception_v3": _INCEPTION_OPTIONS}
 
 
 class UnknownNetworkError(InvalidInputError):
@@ -48,7 +47,9 @@ class Head(nn.Module):
 
 
 class Network(nn.Module):
-    """forward = head(embed(images)). Images are (N, 3, H, W), uint8 or float in 0..1; normalisation and scaling happen inside.
+    """forward = head(embed(images)); normalisation and scaling happen inside.
+
+    Images are (N, 3, H, W), uint8 or float in 0..1.
 
     Attributes:
         name, class_count, image_px: as given to `build`.
@@ -89,7 +90,8 @@ class Network(nn.Module):
 class SmallCnn(nn.Module):
     """Four convolutions with group normalisation for images up to 64 px; the embedding is the mean of the last maps.
 
-    Group normalisation, because a first round may train on two images. 130 000 parameters, 13 million multiplications at 32 px.
+    Group normalisation, because a first round may train on two images. 130 000 parameters, 13 million multiplications
+    at 32 px.
     """
 
     width = 128
@@ -120,7 +122,8 @@ def build(name: str, class_count: int, image_px: int, weights: str = "none", see
     Args:
         name: "small_cnn" (8 to 64 px) or a torchvision classification network.
         class_count: C >= 1.
-        image_px: side of the square images it will see. Where a torchvision network needs another side, it scales inside.
+        image_px: side of the square images it will see. Where a torchvision network needs another side, it scales
+            inside.
         weights: "none", "default" (torchvision's) or the path of a .safetensors file. The head is always fresh.
         seed: of the initial weights; equal seeds give equal weights. The global generator is left as it was.
 
@@ -159,7 +162,7 @@ def _small_cnn(image_px: int, weights: str) -> tuple[nn.Module, int]:
 
 
 def _torchvision(name: str, weights: str) -> tuple[nn.Module, int]:
-    options = dict(_BUILD_OPTIONS.get(name, {}))
+    options: dict[str, int] = dict(_BUILD_OPTIONS.get(name, {}))
     if name in _EXACT_PX and name.startswith("vit_"):
         options["image_size"] = _EXACT_PX[name]
     model = models.get_model(name, weights=None, **options)
@@ -169,7 +172,7 @@ def _torchvision(name: str, weights: str) -> tuple[nn.Module, int]:
 
 
 def _cut_classifier(model: nn.Module) -> int:
-    """Take the last linear layer (and a dropout right before it: our head has one) out of the model; its input width."""
+    """Take the last linear layer, and a dropout right before it, out of the model; the width that went into it."""
     if isinstance(model, models.SqueezeNet):
         # Its classifier is a convolution before the pooling; what remains is the pooling.
         width = cast(nn.Conv2d, model.classifier[1]).in_channels

@@ -1,15 +1,18 @@
-"""Weights to start from: torchvision's own, fetched once into torch's cache, or a .safetensors file. Called by networks.py.
+"""Weights to start from: torchvision's own, fetched once into torch's cache, or a .safetensors file.
+
+Called by networks.py.
 
 torch.hub has no timeout, so the fetch is ours; file name, folder and the check of the hash prefix are torch.hub's.
 """
 
 import hashlib
+import http.client
 import re
-import tempfile
 import time
-import urllib.error
 import urllib.request
+import uuid
 from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import urlparse
 
 import torch
@@ -47,10 +50,11 @@ def load_default(model: nn.Module, name: str) -> None:
 
 
 def load_file(backbone: nn.Module, path: Path) -> None:
-    """Load a backbone's weights from a .safetensors file: one of our checkpoints, or torchvision's names. The head is left out.
+    """Load a backbone's weights from a .safetensors file, ours or with torchvision's names; the head is left out.
 
     Raises:
-        InvalidCheckpointError: no such file, not safetensors, or a tensor that the backbone needs is missing or of another shape.
+        InvalidCheckpointError: no such file, not safetensors, or a tensor that the backbone needs is missing or of
+            another shape.
     """
     try:
         data = path.read_bytes()
@@ -86,26 +90,28 @@ def fetch(url: str, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial") as file:
+        with partial.open("wb") as file:
             _copy(url, file, digest)
-            file.flush()
-            expected = _HASH_IN_NAME.search(path.name)
-            if expected and not digest.hexdigest().startswith(expected.group(1)):
-                raise OSError(f"content has sha256 {digest.hexdigest()[:8]}, expected {expected.group(1)}")
-            Path(file.name).replace(path)
-            # The temporary name is gone now; an empty file in its place keeps the context manager content.
-            Path(file.name).touch()
-    except (OSError, urllib.error.URLError) as error:
+        expected = _HASH_IN_NAME.search(path.name)
+        if expected and not digest.hexdigest().startswith(expected.group(1)):
+            raise OSError(f"content has sha256 {digest.hexdigest()[:8]}, expected {expected.group(1)}")
+        partial.replace(path)
+    except (OSError, http.client.HTTPException) as error:
         raise WeightsUnavailableError(
-            f"weights {url} cannot be fetched: {error}. Put the file at {path} by hand, or use weights none or a .safetensors file."
+            f"weights {url} cannot be fetched: {error}. Put the file at {path} by hand, "
+            "or use weights none or a .safetensors file."
         ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _copy(url: str, file, digest) -> None:
+def _copy(url: str, file: BinaryIO, digest: Any) -> None:
     deadline = time.monotonic() + DOWNLOAD_LIMIT_S
-    request = urllib.request.Request(url, headers={"User-Agent": "al-service"})
-    with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer:
+    # The address is torchvision's, never a user's.
+    request = urllib.request.Request(url, headers={"User-Agent": "al-service"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer:  # noqa: S310
         while block := answer.read(_READ_BYTES):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not complete after {DOWNLOAD_LIMIT_S:.0f} s")

@@ -6,6 +6,7 @@ What the tensors mean is the business of checkpoints.py and pretrained.py.
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -23,14 +24,14 @@ class InvalidCheckpointError(InvalidInputError):
     code = "invalid_checkpoint"
 
 
-def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> bytes:
+def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
     """The tensors and JSON-able metadata as safetensors; equal input gives equal bytes."""
     on_cpu = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     # One entry only: safetensors does not keep several in a fixed order.
     return safetensors.torch.save(on_cpu, {_METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
-def from_bytes(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, object]]:
+def from_bytes(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and our metadata; the metadata is empty in a file that we did not write.
 
     Raises:
@@ -42,7 +43,8 @@ def from_bytes(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, o
         metadata = json.loads(header.get("__metadata__", {}).get(_METADATA_KEY, "{}"))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise InvalidCheckpointError(
-            f"{source} is not a complete safetensors file ({error}). Pickled .pt and .pth files are never read; convert them first."
+            f"{source} is not a complete safetensors file ({error}). "
+            "Pickled .pt and .pth files are never read; convert them first."
         ) from error
     if not isinstance(metadata, dict):
         raise InvalidCheckpointError(f"{source} has metadata of type {type(metadata).__name__}, expected an object")
@@ -54,5 +56,5 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         flat = tensors[name].detach().to("cpu").contiguous().reshape(-1)
-        digest.update(memoryview(flat.view(torch.uint8).numpy()))
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()

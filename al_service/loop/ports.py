@@ -192,7 +192,7 @@ class QueueRows(Protocol):
     """Selections and the leases on them."""
 
     def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
-        """Store a round's batch. (round, sample) is unique."""
+        """Store a round's batch, each pick in its own state. (round, sample) is unique, so is an open selection per sample."""
 
     def retire_open_selections(self, project_id: int, *, except_round_id: int) -> int:
         """Retire open selections of other rounds that nobody holds, except evaluation ones; how many."""
@@ -242,6 +242,12 @@ class QueueRows(Protocol):
 
     def expire(self, now: datetime, project_id: int | None = None) -> int:
         """Turn open leases whose time is over into expired ones; how many."""
+
+    def askable(self, sample_ids: Sequence[int]) -> set[int]:
+        """Those of the samples that are unlabelled and that no open selection asks for."""
+
+    def held_sample_ids(self, project_id: int) -> set[int]:
+        """Samples that somebody holds a lease on."""
 
     def holders(self, project_id: int) -> dict[str, int]:
         """User name -> how many open leases."""

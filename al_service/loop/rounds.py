@@ -7,12 +7,12 @@ the broker is told afterwards. Single flight is a partial unique index (one runn
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from al_service.domain.records import Chosen, Job, ModelRecord, Project, Round
-from al_service.domain.states import JobKind, JobState, RoundState, Stage, StageState, move_round
+from al_service.domain.states import JobKind, JobState, RoundState, SelectionState, Stage, StageState, move_round
 from al_service.errors import ConflictError, NotFoundError
 from al_service.loop.assignments import active_project
 from al_service.loop.jobs import Jobs
@@ -188,16 +188,13 @@ class Rounds:
 
     def _open_for_people(self, tx: Transaction, record: Round, chosen: Sequence[Chosen], now: datetime) -> None:
         tx.queue.retire_open_selections(record.project_id, except_round_id=record.id)
-        # A person may still hold, or may just have answered, a sample that an older round asked for: not asked twice.
-        free = [
-            pick
-            for pick in chosen
-            if tx.queue.find_open_selection(pick.sample_id) is None and tx.samples.get(pick.sample_id).state == "unlabelled"
-        ]
-        tx.queue.add_selections(record.id, free)
+        # A person may still hold, or may just have answered, a sample that this round chose too: not asked twice.
+        askable = tx.queue.askable([pick.sample_id for pick in chosen])
+        picks = [pick if pick.sample_id in askable else replace(pick, state=SelectionState.RETIRED) for pick in chosen]
+        tx.queue.add_selections(record.id, picks)
         tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.ANNOTATING), stage=Stage.ANNOTATE)
         tx.rounds.set_stage(record.id, Stage.ANNOTATE, StageUpdate(state=StageState.RUNNING, started_at=now))
-        if not free:
+        if not askable:
             self._close(tx, tx.rounds.get(record.id), "nothing left to ask")
 
     # -- ending --------------------------------------------------------------------------------------------------

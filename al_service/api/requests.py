@@ -1,0 +1,141 @@
+"""What callers send, as models: JSON bodies are strict (no "5" for 5, no unknown keys), query strings are text by nature."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from al_service.domain.states import Role
+
+ID_MAX = 2**63 - 1
+IDEMPOTENCY_KEY_LENGTH_MAX = 200
+Id = Annotated[int, Field(ge=1, le=ID_MAX)]
+
+
+class Body(BaseModel):
+    """A JSON body. Text with the character NUL is refused everywhere: databases cannot store it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="after")
+    def _without_nul(self) -> Self:
+        if _has_nul(self.model_dump()):
+            raise ValueError("text must not contain the character U+0000")
+        return self
+
+
+class Query(BaseModel):
+    """A query string."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(_has_nul(item) for item in value)
+
+
+class SignInBody(Body):
+    """Name and password of a person."""
+
+    name: str
+    password: str
+
+
+class LeaseBody(Body):
+    """How many samples to hold, 1 to 100."""
+
+    count: int = 5
+
+
+class ReleaseBody(Body):
+    """Leases to give back; csrf_token because a beacon cannot set headers."""
+
+    ids: list[Id] = Field(max_length=1000)
+    csrf_token: str | None = None
+
+
+class AnnotationBody(Body):
+    """Exactly one of class_name, skip and flag."""
+
+    class_name: str | None = None
+    skip: bool = False
+    flag: bool = False
+    client_key: str | None = None
+    lead_time: float | None = Field(None, description="seconds the person looked at the image")
+
+
+class ProjectBody(Body):
+    """A new project; classes may be empty when an import with labels will bring them."""
+
+    name: str
+    classes: list[str] = []
+    settings: dict[str, Any] = {}
+
+
+class ProjectChangeBody(Body):
+    """Settings to change; they count from the next round on."""
+
+    settings: dict[str, Any]
+
+
+class ImportBody(Body):
+    """Where the images are, as the workers see it, and what to do with labels."""
+
+    location: str = Field(min_length=1)
+    labels: str = Field("auto", description="auto, column, folder or none")
+    use_labels: str = Field("all", description="all, evaluation or none")
+    split: str | None = Field(None, description="pool, train or test; null: as the source says")
+
+
+class UserBody(Body):
+    """A new person; without a password they can only use tokens."""
+
+    name: str
+    role: Role = Field(strict=False)
+    password: str | None = None
+
+
+class UserChangeBody(Body):
+    """What to change of a person; a new password or is_active=false ends their sessions."""
+
+    role: Role | None = Field(None, strict=False)
+    password: str | None = None
+    is_active: bool | None = None
+
+
+class TokenBody(Body):
+    """A new token; user: whose (default: the caller's), role: at most theirs."""
+
+    user: str | None = None
+    role: Role | None = Field(None, strict=False)
+    name: str = Field("", max_length=200)
+    days: float = 90
+
+
+class LimitQuery(Query):
+    """How many of the newest."""
+
+    limit: int = Field(20, ge=1, le=200)
+
+
+class RoundsQuery(Query):
+    """How many of the newest rounds."""
+
+    limit: int = Field(200, ge=1, le=1000)
+
+
+class PageQuery(Query):
+    """Which part of a round's batch."""
+
+    limit: int = Field(100, ge=0, le=1000)
+    offset: int = Field(0, ge=0, le=ID_MAX)
+
+
+class ImageQuery(Query):
+    """Longest side in pixels (one of IMAGE_SIZES; absent: the original bytes); v only tells browsers versions apart."""
+
+    size: int | None = Field(None, description="64, 128, 256, 512, 1024 or 2048; absent: the original bytes")
+    v: str | None = None

@@ -1,0 +1,181 @@
+"""Who asks: a person with the session cookie (Flask-Login) or a program with a bearer token.
+
+The cookie holds the user id and a mark of the password's hash, signed, so a new password or a switched-off account ends
+every session of that person at the next request. Nothing is stored on the server.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flask import Flask, Response, request, session
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask_login import LoginManager, current_user, login_user
+
+from al_service.api.answers import SessionAnswer, UserFields
+from al_service.api.requests import SignInBody
+from al_service.api.routing import Call, Reply, Routes
+from al_service.api.security import csrf_token
+from al_service.domain.records import User
+from al_service.domain.states import Role
+from al_service.errors import InvalidInputError, NotFoundError
+from al_service.loop.accounts import Principal
+from al_service.loop.services import Services
+from al_service.settings import Settings
+
+COOKIE_NAME = "al_session"
+LIFETIME = timedelta(days=30)
+#: The cookie is signed anew at most this often. At every request, an answer that is still under way when somebody signs
+#: out would sign them in again.
+RENEW_AFTER = timedelta(hours=1)
+RENEWED_AT = "renewed_at"
+
+ROUTES = Routes()
+
+
+class SessionUser:
+    """What Flask-Login keeps as `current_user`; pages read id, name and role."""
+
+    is_authenticated = True
+    is_active = True
+    is_anonymous = False
+
+    def __init__(self, user: User, mark: str) -> None:
+        self.user = user
+        self.mark = mark
+
+    @property
+    def id(self) -> int:
+        """The user's id."""
+        return self.user.id
+
+    @property
+    def name(self) -> str:
+        """The user's name."""
+        return self.user.name
+
+    @property
+    def role(self) -> Role:
+        """The user's role."""
+        return self.user.role
+
+    def get_id(self) -> str:
+        """What the cookie holds."""
+        return f"{self.user.id}:{self.mark}"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and whether the browser's cookie alone says so (then changes need a CSRF token)."""
+
+    principal: Principal
+    by_cookie: bool
+
+
+class SessionCookies(SecureCookieSessionInterface):
+    """Flask's signed cookies, but images that browsers keep for good do not vary by cookie."""
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """As in Flask, unless the response is such an image and the session has not changed."""
+        if session.modified or not response.cache_control.immutable:
+            super().save_session(app, session, response)
+
+
+def install(app: Flask, services: Services, settings: Settings) -> None:
+    """Give the app its session cookie and Flask-Login's `current_user`.
+
+    Raises:
+        InvalidInputError: the app has no secret key, so sessions could be forged.
+    """
+    app.secret_key = app.secret_key or settings.secret_key
+    if not app.secret_key:
+        raise InvalidInputError("sessions need a secret key; set AL_SECRET_KEY or AL_SECRET_KEY_FILE")
+    app.config.update(
+        SESSION_COOKIE_NAME=COOKIE_NAME,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.session_cookie_secure,
+        PERMANENT_SESSION_LIFETIME=LIFETIME,
+        SESSION_REFRESH_EACH_REQUEST=False,
+        REMEMBER_COOKIE_REFRESH_EACH_REQUEST=False,
+    )
+    app.session_interface = SessionCookies()
+    manager = LoginManager()
+    manager.session_protection = None
+    manager.init_app(app)
+    manager.user_loader(lambda cookie_id: _find_session_user(services, cookie_id))
+
+
+def find_caller(services: Services) -> Caller | None:
+    """Who asks, or None for nobody. A bearer token goes before the cookie.
+
+    Raises:
+        InvalidTokenError: the bearer token is unknown, expired or revoked.
+    """
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return Caller(services.accounts.authenticate(secret.strip()), by_cookie=False)
+    if not current_user.is_authenticated:
+        return None
+    _renew(services.clock())
+    return Caller(Principal(current_user.user), by_cookie=True)
+
+
+def _renew(now: datetime) -> None:
+    if now.timestamp() - session.get(RENEWED_AT, 0) >= RENEW_AFTER.total_seconds():
+        session.permanent = True
+        session[RENEWED_AT] = now.timestamp()
+
+
+def _find_session_user(services: Services, cookie_id: str) -> SessionUser | None:
+    user_id, _, mark = cookie_id.partition(":")
+    if not user_id.isdecimal():
+        return None
+    found = _session_user(services, int(user_id))
+    return found if found is not None and found.mark == mark else None
+
+
+def _session_user(services: Services, user_id: int) -> SessionUser | None:
+    with services.store.read() as tx:
+        try:
+            user = tx.accounts.get_user(user_id)
+        except NotFoundError:
+            return None
+        stored = tx.accounts.password_hash(user_id)
+    if not user.is_active or stored is None:
+        return None
+    return SessionUser(user, hashlib.sha256(stored.encode()).hexdigest()[:16])
+
+
+@ROUTES.add("POST", "/session", role=None, body=SignInBody, answers={200: SessionAnswer})
+def sign_in(call: Call, body: SignInBody) -> Reply:
+    """Sign in with name and password; the session cookie lasts 30 days from its last use.
+
+    429 with Retry-After after ten failures within a minute for one name from one address.
+    """
+    address, now = request.remote_addr or "", call.services.clock()
+    call.context.sign_in_limit.admit(body.name, address, now)
+    user = call.services.accounts.sign_in(body.name, body.password)
+    call.context.sign_in_limit.forgive(body.name, address)
+    session.clear()
+    login_user(_session_user(call.services, user.id))
+    _renew(now)
+    return Reply(SessionAnswer(user=_fields(user), csrf_token=csrf_token()))
+
+
+@ROUTES.add("DELETE", "/session", role=Role.VIEWER, answers={204: None})
+def sign_out(call: Call) -> Reply:
+    """Sign out in this browser."""
+    session.clear()
+    return Reply(None, 204)
+
+
+@ROUTES.add("GET", "/me", role=Role.VIEWER, answers={200: SessionAnswer})
+def me(call: Call) -> Reply:
+    """Who is signed in, and the token for X-CSRF-Token (null with a bearer token, which needs none)."""
+    by_token = call.principal is not None and call.principal.token_id is not None
+    return Reply(SessionAnswer(user=_fields(call.user), csrf_token=None if by_token else csrf_token()))
+
+
+def _fields(user: User) -> UserFields:
+    return UserFields(id=user.id, name=user.name, role=user.role)

@@ -1,0 +1,135 @@
+"""`al up` and its parts: web, worker, scheduler."""
+
+import os
+import secrets
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from al_service.cli.session import Session
+from al_service.domain.states import Role
+from al_service.errors import ConflictError, UnavailableError
+from al_service.job_queue.broker import EmbeddedBroker
+from al_service.settings import Settings, environment_of
+from al_service.supervisor import ChildSpec, Supervisor
+
+PORTS_TRIED = 50
+
+
+@click.command()
+@click.option("--data", "data_dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder (default: al-data).")
+@click.option("--host", help="Address to bind to (default: 127.0.0.1).")
+@click.option("--port", type=int, help="Port (default: 8000, or the next free one).")
+@click.option("--workers", type=int, help="Worker processes (default: 1).")
+@click.pass_obj
+def up(session: Session, data_dir: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
+    """Everything on this machine: broker, database, workers, scheduler, web."""
+    session.flags.update({key: value for key, value in {"data_dir": data_dir, "host": host, "port": port, "workers": workers}.items() if value is not None})
+    settings = session.settings
+    chosen = free_port(settings.host, settings.port)
+    if chosen != settings.port:
+        click.echo(f"port {settings.port} is taken; using {chosen}")
+    settings = replace(settings, port=chosen, data_dir=settings.data_dir.resolve())
+    session.flags.update({"port": chosen})
+    services = session.services
+    broker = None if settings.redis_url else EmbeddedBroker(settings.broker_socket.parent)
+    supervisor = Supervisor(children(settings), settings.data_dir)
+    with supervisor.lock():
+        if broker is not None:
+            broker.start()
+        try:
+            password = _first_admin(session)
+            click.echo(f"al is up at http://{settings.host}:{chosen}  (data in {settings.data_dir}, logs in {settings.data_dir}/logs)")
+            if password is not None:
+                click.echo(f"sign in as admin with the password {password}  (shown once; `al user add` makes more people)")
+            elif not services.accounts.users():
+                click.echo("no users yet: `al user add NAME --role admin`")
+            click.echo("Ctrl-C stops everything; nothing is lost.")
+            sys.stdout.flush()
+            supervisor.run()
+        finally:
+            if broker is not None:
+                broker.stop()
+
+
+def children(settings: Settings) -> list[ChildSpec]:
+    """The processes of `al up`: web, scheduler and the workers, all with the same settings."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AL_")}
+    environment.update(environment_of(settings))
+    names = ["web", "scheduler", *(f"worker-{number}" for number in range(1, settings.workers + 1))]
+    return [
+        ChildSpec(name=name, argv=[sys.executable, "-m", "al_service", name.split("-")[0]], env=environment) for name in names
+    ]
+
+
+def _first_admin(session: Session) -> str | None:
+    accounts = session.services.accounts
+    if accounts.users():
+        return None
+    password = secrets.token_urlsafe(12)
+    try:
+        accounts.add_user("admin", Role.ADMIN, password)
+    except ConflictError:
+        return None
+    return password
+
+
+def free_port(host: str, wanted: int) -> int:
+    """The wanted port, or the next free one after it; 0 gives any free one.
+
+    Raises:
+        UnavailableError: none of the next 50 is free, or the address is not this machine's.
+    """
+    for port in range(wanted, wanted + PORTS_TRIED if wanted else 1):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except PermissionError as error:
+                raise UnavailableError(f"port {port} may not be used by this user; choose one above 1023") from error
+            except OSError as error:
+                if error.errno not in (98, 48):
+                    raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+                continue
+            return int(probe.getsockname()[1])
+    raise UnavailableError(f"ports {wanted} to {wanted + PORTS_TRIED - 1} on {host} are all taken; choose one with --port")
+
+
+@click.command()
+@click.option("--host", help="Address to bind to.")
+@click.option("--port", type=int, help="Port.")
+@click.pass_obj
+def web(session: Session, host: str | None, port: int | None) -> None:
+    """The web server alone."""
+    session.flags.update({key: value for key, value in {"host": host, "port": port}.items() if value is not None})
+    # gunicorn is only wanted here, and importing it costs every other command time.
+    from al_service.web_server import serve
+
+    settings = session.settings
+    session.services.store.check()
+    serve(settings)
+
+
+@click.command()
+@click.pass_obj
+def worker(session: Session) -> None:
+    """A worker: takes jobs until it is stopped; as many as wanted, on as many machines."""
+    # Loads torch: only for this command.
+    from workers.process import main
+
+    sys.exit(main(session.settings))
+
+
+@click.command()
+@click.pass_obj
+def scheduler(session: Session) -> None:
+    """The scheduler alone; several may run, they agree through the database."""
+    from al_service.scheduler import serve
+
+    sys.exit(serve(session.services, session.settings.tick_s))
+
+
+COMMANDS = (up, web, worker, scheduler)

@@ -1,0 +1,253 @@
+"""Zip and tar archives as containers, read in place: no member is ever written to disk under its own name.
+
+A zip and a plain tar are read where they lie. A compressed tar has no way to jump, so it is unpacked once, as one
+nameless temporary file in the scratch folder (the system deletes it even when the process is killed); after that every
+member can be read at any time, and again. Order: that of the archive, which does not change between two imports.
+"""
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import posixpath
+import shutil
+import stat
+import tarfile
+import tempfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from al_service.errors import UnavailableError
+from al_service.ingest.containers import Entry, cut_at_limit
+from al_service.ingest.names import is_hidden, relative_path, unsafe_reason
+from al_service.ingest.rows import InvalidSourceError, Limits, RowUnreadableError
+
+_CHUNK_BYTES = 2**20
+_COMPRESSED = {b"\x1f\x8b": "tar.gz", b"BZh": "tar.bz2", b"\xfd7zXZ": "tar.xz"}
+_FOREIGN = {b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive", b"\x28\xb5\x2f\xfd": "zstandard-compressed"}
+_ZIP_ERRORS = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)
+
+
+def open_archive(path: Path, scratch: Path, limits: Limits) -> "ZipContainer | TarContainer":
+    """Return the archive at this path, known by its first bytes and not by its name.
+
+    Raises:
+        InvalidSourceError: no zip and no tar, cut short, or above archive_max_bytes when unpacked.
+        UnavailableError: the scratch folder is full.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise InvalidSourceError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return ZipContainer(path, limits)
+    for magic, kind in _COMPRESSED.items():
+        if head.startswith(magic):
+            return TarContainer(_unpack(path, kind, scratch, limits), kind, path, limits)
+    if head[257:262] == b"ustar":
+        return TarContainer(path.open("rb"), "tar", path, limits)
+    found = next((name for magic, name in _FOREIGN.items() if head.startswith(magic)), "no archive that we know")
+    raise InvalidSourceError(
+        f"{path} is {found}; expected a folder, a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz archive, "
+        "or a .csv, .tsv or .jsonl table"
+    )
+
+
+class ZipContainer:
+    """Members of a zip file, in the order of its directory."""
+
+    kind = "zip"
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._limits = limits
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (*_ZIP_ERRORS, ValueError) as error:
+            raise InvalidSourceError(f"{path} is a damaged zip archive ({error}): download or pack it again") from error
+        self._members = self._zip.infolist()
+        self._listing = list(cut_at_limit(self._list(), limits))
+        self._by_path = _index(self._listing)
+
+    def entries(self) -> Iterator[Entry]:
+        """As in Container."""
+        return iter(self._listing)
+
+    def find(self, path: str) -> Entry | None:
+        """As in Container."""
+        return _find(self._by_path, path)
+
+    def local_path(self, path: str) -> str:
+        """As in Container."""
+        return path
+
+    def read(self, entry: Entry, byte_count: int) -> bytes:
+        """As in Container; never unpacks more than asked, whatever sizes the archive declares."""
+        try:
+            with self._zip.open(self._members[entry.position]) as member:
+                return member.read(byte_count)
+        except (*_ZIP_ERRORS, ValueError) as error:
+            raise RowUnreadableError(f"damaged in the archive: {error}") from error
+
+    def close(self) -> None:
+        """As in Container."""
+        self._zip.close()
+
+    def _list(self) -> Iterator[Entry]:
+        for position, info in enumerate(self._members):
+            name = _zip_name(info)
+            problem = unsafe_reason(name)
+            path = name if problem else relative_path(name)
+            if info.is_dir() or (problem is None and is_hidden(path)):
+                continue
+            if stat.S_ISLNK(info.external_attr >> 16):
+                problem = problem or "it is a link: only files are taken from archives"
+            elif info.flag_bits & 1:
+                problem = problem or "it is encrypted: pack it without a password"
+            yield Entry(path, info.file_size, position, problem)
+
+
+class TarContainer:
+    """Members of a tar file, in its order; `file` is the plain tar and belongs to the container from now on."""
+
+    def __init__(self, file: IO[bytes], kind: str, path: Path, limits: Limits) -> None:
+        self.kind = kind
+        self._file = file
+        self._limits = limits
+        self._lock = threading.Lock()
+        try:
+            self._listing = list(cut_at_limit(self._list(), limits))
+        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            file.close()
+            message = f"{path} holds no sound tar archive ({error}): download or pack it again"
+            raise InvalidSourceError(message) from error
+        self._by_path = _index(self._listing)
+
+    def entries(self) -> Iterator[Entry]:
+        """As in Container."""
+        return iter(self._listing)
+
+    def find(self, path: str) -> Entry | None:
+        """As in Container."""
+        return _find(self._by_path, path)
+
+    def local_path(self, path: str) -> str:
+        """As in Container."""
+        return path
+
+    def read(self, entry: Entry, byte_count: int) -> bytes:
+        """As in Container."""
+        try:
+            with self._lock:
+                self._file.seek(entry.position)
+                return self._file.read(min(byte_count, entry.byte_count))
+        except (OSError, ValueError) as error:
+            raise RowUnreadableError(f"the archive cannot be read: {error}") from error
+
+    def close(self) -> None:
+        """As in Container; the unpacked copy is gone with it."""
+        self._file.close()
+
+    def _list(self) -> Iterator[Entry]:
+        with tarfile.TarFile(fileobj=_Bounded(self._file), mode="r") as tar:
+            seen: list[tarfile.TarInfo] = vars(tar)[
+                "members"
+            ]  # tarfile keeps every member; our own entries are smaller
+            while (info := tar.next()) is not None:
+                seen.clear()
+                problem = unsafe_reason(info.name)
+                path = info.name if problem else relative_path(info.name)
+                if info.isdir() or (problem is None and is_hidden(path)):
+                    continue
+                if not info.isreg() or info.issparse():
+                    problem = problem or "it is a link, device or sparse file: only plain files are taken from archives"
+                yield Entry(path, info.size, info.offset_data, problem)
+
+
+class _Bounded(io.BufferedIOBase):
+    """The tar file for tarfile's eyes: no header may ask for more than 1 MiB at once (a forged one can ask for all)."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._under = file
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0 or size > _CHUNK_BYTES:
+            raise tarfile.ReadError("a header is larger than 1 MiB")
+        return self._under.read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._under.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._under.tell()
+
+
+def _unpack(path: Path, kind: str, scratch: Path, limits: Limits) -> IO[bytes]:
+    """Return a nameless temporary file with the plain tar."""
+    openers: dict[str, Callable[[Path], Any]] = {
+        "tar.gz": gzip.GzipFile,
+        "tar.bz2": bz2.BZ2File,
+        "tar.xz": lzma.LZMAFile,
+    }
+    scratch.mkdir(parents=True, exist_ok=True)
+    out = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (the container closes it)
+    try:
+        with openers[kind](path) as packed:
+            while chunk := _next_chunk(packed, path):
+                _keep_room(out.tell() + len(chunk), path, scratch, limits)
+                out.write(chunk)
+        out.seek(0)
+    except OSError as error:
+        out.close()
+        raise UnavailableError(
+            f"{scratch} cannot take the unpacked {path.name} ({error.strerror}): free space"
+        ) from error
+    except BaseException:
+        out.close()
+        raise
+    return out
+
+
+def _next_chunk(packed: IO[bytes], path: Path) -> bytes:
+    try:
+        return packed.read(_CHUNK_BYTES)
+    except EOFError as error:
+        raise InvalidSourceError(f"{path} is cut short ({error}): download it again") from error
+    except (OSError, lzma.LZMAError, zlib.error) as error:
+        raise InvalidSourceError(f"{path} is damaged ({error}): download or pack it again") from error
+
+
+def _keep_room(byte_count: int, path: Path, scratch: Path, limits: Limits) -> None:
+    if byte_count > limits.archive_max_bytes:
+        most = f"{limits.archive_max_bytes:,}"
+        raise InvalidSourceError(f"{path} has more than {most} bytes when unpacked: import it in parts, or as a folder")
+    free = shutil.disk_usage(scratch).free
+    if free < limits.disk_free_min_bytes:
+        raise UnavailableError(
+            f"{scratch} has {free:,} bytes free, {limits.disk_free_min_bytes:,} must stay: free space"
+        )
+
+
+def _index(listing: list[Entry]) -> dict[str, Entry]:
+    return {entry.path: entry for entry in reversed(listing)}  # of two members with one name the first counts
+
+
+def _find(by_path: dict[str, Entry], path: str) -> Entry | None:
+    normal = posixpath.normpath(path) if path else path
+    if reason := unsafe_reason(normal):
+        return Entry(path, problem=reason)
+    return by_path.get(normal)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Undo what old packers do to names: UTF-8 without saying so, and Windows separators."""
+    name = info.filename
+    if not info.flag_bits & 0x800:
+        with contextlib.suppress(ValueError):  # not UTF-8: truly an old code page
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/") if "/" not in name else name

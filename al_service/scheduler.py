@@ -1,0 +1,68 @@
+"""The scheduler process: looks every half second, and makes true what the database says should be.
+
+Every step is safe to repeat and safe to run twice at once (the database's constraints decide), so any number of
+schedulers may run, and one that is killed loses nothing. One project's trouble never stops the others.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from al_service.errors import AlServiceError, ConflictError
+from al_service.loop.services import Services
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """One look at the world per `tick`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def tick(self) -> int:
+        """Expire leases, release and announce jobs, close answered rounds, start due ones; how many things were done."""
+        done = self._safely("expire leases", self._services.assignments.expire)
+        done += self._safely("reconcile jobs", self._services.jobs.reconcile)
+        for project in self._services.projects.all():
+            done += self._safely(f"advance {project.name}", lambda project_id=project.id: self._advance(project_id))
+        return done
+
+    def _advance(self, project_id: int) -> int:
+        closed = self._services.rounds.close_if_answered(project_id)
+        started = self._services.rounds.start_if_due(project_id)
+        return (closed is not None) + (started is not None)
+
+    def _safely(self, what: str, step: Callable[[], int]) -> int:
+        try:
+            return int(step())
+        except ConflictError as error:
+            log.debug("%s: another scheduler was faster: %s", what, error)
+        except AlServiceError as error:
+            log.warning("%s: %s", what, error)
+        return 0
+
+    def run(self, stop: threading.Event, tick_s: float) -> None:
+        """Tick until `stop` is set."""
+        while not stop.is_set():
+            try:
+                self.tick()
+            except AlServiceError as error:
+                log.warning("the scheduler could not look: %s", error)
+            stop.wait(tick_s)
+
+
+def serve(services: Services, tick_s: float) -> int:
+    """Run until SIGTERM or SIGINT."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    log.info("scheduler looks every %s s", tick_s)
+    Scheduler(services).run(stop, tick_s)
+    return 0

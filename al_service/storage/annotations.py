@@ -1,0 +1,232 @@
+"""The append-only log of answers in SQL. Nothing here updates or deletes an annotation; triggers would refuse it.
+
+On PostgreSQL ids come from a sequence, which is handed out before the commit. Whoever appends therefore locks the project
+first, so that ids of one project become visible in order and a round's watermark cannot overtake a slower writer.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from al_service.domain.records import Annotation
+from al_service.domain.states import AnnotationKind, SampleState, Split
+from al_service.errors import ConflictError, InvalidInputError, NotFoundError
+from al_service.loop.ports import NewAnnotation
+from al_service.storage.dialect import chunks, insert_into, wait_for
+from al_service.storage.projects import class_ids, unknown_class
+from al_service.storage.samples import LEARNING_SPLITS, class_id_of, upsert_labels
+from al_service.storage.schema import PEOPLES_LABELS, annotations, classes, is_, projects, samples
+from al_service.storage.schema import labels as labels_table
+
+ANSWERS = (AnnotationKind.LABEL, AnnotationKind.SKIP, AnnotationKind.FLAG)
+
+
+def is_undone(answer: "sa.FromClause" = annotations) -> "sa.ColumnElement[bool]":
+    """True for annotations that another row takes back."""
+    undo = annotations.alias("undo")
+    return sa.exists().where(undo.c.undoes_id == answer.c.id).correlate(answer)
+
+
+class SqlAnnotationRows:
+    """As in `loop.ports.AnnotationRows`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add(self, annotation: NewAnnotation, now: datetime) -> Annotation:
+        """Append. ConflictError when (user, client_key) or undoes_id is there already."""
+        wait_for(self._connection, projects, annotation.project_id)
+        values = self._values(annotation) | {"created_at": now}
+        statement = insert_into(self._connection, annotations).values(values).on_conflict_do_nothing()
+        new_id = self._connection.execute(statement.returning(annotations.c.id)).scalar_one_or_none()
+        if new_id is None:
+            raise self._collision(annotation)
+        return self.get(new_id)
+
+    def _values(self, annotation: NewAnnotation) -> dict[str, Any]:
+        class_id = None
+        if annotation.class_name is not None:
+            class_id = class_id_of(self._connection, annotation.project_id, annotation.class_name)
+        elif annotation.kind is AnnotationKind.LABEL:
+            raise InvalidInputError("an annotation of kind label needs a class name")
+        if (annotation.kind is AnnotationKind.UNDO) != (annotation.undoes_id is not None):
+            raise InvalidInputError(
+                f"an annotation of kind {annotation.kind} does not go with undoes_id={annotation.undoes_id}"
+            )
+        return {
+            "project_id": annotation.project_id,
+            "sample_id": annotation.sample_id,
+            "user_id": annotation.user_id,
+            "assignment_id": annotation.assignment_id,
+            "kind": annotation.kind,
+            "class_id": class_id,
+            "client_key": annotation.client_key,
+            "lead_time_s": annotation.lead_time_s,
+            "model_version": annotation.model_version,
+            "is_extra_vote": annotation.is_extra_vote,
+            "is_import": False,
+            "undoes_id": annotation.undoes_id,
+        }
+
+    def _collision(self, annotation: NewAnnotation) -> ConflictError:
+        known = self.find_by_key(annotation.user_id, annotation.client_key)
+        if known is not None:
+            return ConflictError(
+                f"client_key {annotation.client_key!r} was used for annotation {known.id}", annotation=known.id
+            )
+        return ConflictError(
+            f"annotation {annotation.undoes_id} was taken back already", annotation=annotation.undoes_id
+        )
+
+    def add_labels(
+        self, project_id: int, user_id: int, labels: Sequence[tuple[int, str]], client_key_prefix: str, now: datetime
+    ) -> None:
+        """Append one `label` annotation for each (sample_id, class_name) and set the samples' labels.
+
+        Idempotent by client key (prefix + sample id): what is there already, label included, stays as it is.
+
+        Raises:
+            InvalidInputError: a class or a sample that the project does not have; nothing was stored.
+        """
+        wait_for(self._connection, projects, project_id)
+        known = class_ids(self._connection, project_id)
+        unknown = next((name for _, name in labels if name not in known), None)
+        if unknown is not None:
+            raise unknown_class(unknown, list(known))
+        splits = self._splits(project_id, [sample_id for sample_id, _ in labels])
+        for part in chunks(labels):
+            rows = [
+                _import_row(project_id, user_id, sample_id, known[name], client_key_prefix, now)
+                for sample_id, name in part
+            ]
+            self._store_labels(project_id, rows, splits, now)
+
+    def _store_labels(
+        self, project_id: int, rows: Sequence[dict[str, Any]], splits: dict[int, Split], now: datetime
+    ) -> None:
+        statement = insert_into(self._connection, annotations).on_conflict_do_nothing()
+        returning = statement.returning(annotations.c.id, annotations.c.sample_id, annotations.c.class_id)
+        made = [
+            {
+                "sample_id": row.sample_id,
+                "project_id": project_id,
+                "split": splits[row.sample_id],
+                "class_id": row.class_id,
+                "votes": 1,
+                "annotation_id": row.id,
+            }
+            for row in self._connection.execute(returning, rows)
+        ]
+        if made:
+            upsert_labels(self._connection, made, now)
+            ids = [row["sample_id"] for row in made]
+            changed = samples.c.id.in_(ids) & (samples.c.state != SampleState.LABELLED)
+            self._connection.execute(sa.update(samples).where(changed).values(state=SampleState.LABELLED))
+
+    def _splits(self, project_id: int, sample_ids: Sequence[int]) -> dict[int, Split]:
+        found: dict[int, Split] = {}
+        for part in chunks(sample_ids):
+            statement = sa.select(samples.c.id, samples.c.split).where(
+                samples.c.project_id == project_id, samples.c.id.in_(part)
+            )
+            found.update({row.id: row.split for row in self._connection.execute(statement)})
+        missing = next((sample_id for sample_id in sample_ids if sample_id not in found), None)
+        if missing is not None:
+            raise InvalidInputError(f"sample {missing} is not in project {project_id}", sample=missing)
+        return found
+
+    def find_by_key(self, user_id: int, client_key: str) -> Annotation | None:
+        """The annotation that this person's client made under that key, or None."""
+        statement = _select().where(annotations.c.user_id == user_id, annotations.c.client_key == client_key)
+        row = self._connection.execute(statement).one_or_none()
+        return None if row is None else _annotation(row)
+
+    def get(self, annotation_id: int) -> Annotation:
+        """The annotation, or NotFoundError."""
+        row = self._connection.execute(_select().where(annotations.c.id == annotation_id)).one_or_none()
+        if row is None:
+            raise NotFoundError(f"no annotation with id {annotation_id}", annotation=annotation_id)
+        return _annotation(row)
+
+    def active_of_sample(self, sample_id: int) -> list[Annotation]:
+        """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
+        statement = _active().where(annotations.c.sample_id == sample_id).order_by(annotations.c.id)
+        return [_annotation(row) for row in self._connection.execute(statement)]
+
+    def recent_of_user(self, project_id: int, user_id: int, limit: int) -> list[Annotation]:
+        """This person's answers that are not undone, newest first."""
+        mine = (annotations.c.project_id == project_id) & (annotations.c.user_id == user_id)
+        statement = _active().where(mine).order_by(annotations.c.id.desc()).limit(limit)
+        return [_annotation(row) for row in self._connection.execute(statement)]
+
+    def latest_id(self, project_id: int) -> int:
+        """Highest annotation id of the project, 0 when there is none: the watermark of a round that starts now."""
+        statement = sa.select(sa.func.max(annotations.c.id)).where(annotations.c.project_id == project_id)
+        return self._connection.execute(statement).scalar_one() or 0
+
+    def new_label_count(self, project_id: int, watermark: int) -> int:
+        """Labelled pool and train samples whose label changed after that watermark."""
+        statement = sa.select(sa.func.count()).where(
+            labels_table.c.project_id == project_id,
+            labels_table.c.annotation_id > watermark,
+            is_(labels_table.c.split, *LEARNING_SPLITS),
+        )
+        return self._connection.execute(statement).scalar_one()
+
+    def labels_since(self, project_id: int, since: datetime) -> int:
+        """Label annotations by people (not imports) since then, for labels per minute."""
+        statement = sa.select(sa.func.count()).where(
+            annotations.c.project_id == project_id,
+            annotations.c.created_at >= since,
+            sa.text(PEOPLES_LABELS),
+        )
+        return self._connection.execute(statement).scalar_one()
+
+
+def _import_row(
+    project_id: int, user_id: int, sample_id: int, class_id: int, prefix: str, now: datetime
+) -> dict[str, Any]:
+    return {
+        "project_id": project_id,
+        "sample_id": sample_id,
+        "user_id": user_id,
+        "kind": AnnotationKind.LABEL,
+        "class_id": class_id,
+        "client_key": f"{prefix}{sample_id}",
+        "is_extra_vote": False,
+        "is_import": True,
+        "created_at": now,
+    }
+
+
+def _select() -> "sa.Select[Any]":
+    return (
+        sa.select(annotations, classes.c.name.label("class_name"), is_undone().label("is_undone"))
+        .select_from(annotations)
+        .outerjoin(classes, classes.c.id == annotations.c.class_id)
+    )
+
+
+def _active() -> "sa.Select[Any]":
+    return _select().where(is_(annotations.c.kind, *ANSWERS), ~is_undone())
+
+
+def _annotation(row: "sa.Row[Any]") -> Annotation:
+    return Annotation(
+        id=row.id,
+        project_id=row.project_id,
+        sample_id=row.sample_id,
+        user_id=row.user_id,
+        assignment_id=row.assignment_id,
+        kind=row.kind,
+        class_name=row.class_name,
+        client_key=row.client_key,
+        lead_time_s=row.lead_time_s,
+        model_version=row.model_version,
+        is_extra_vote=row.is_extra_vote,
+        undoes_id=row.undoes_id,
+        is_undone=bool(row.is_undone),
+        created_at=row.created_at,
+    )

@@ -1,0 +1,143 @@
+"""Files by name in a folder: images by content hash, checkpoints, arrays. A file is either there as a whole or not at all."""
+
+import errno
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+from al_service.errors import InvalidInputError, NotFoundError, UnavailableError
+
+NAME_BYTES_MAX = 1000
+PART_BYTES_MAX = 200
+SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class ArtifactStorageError(UnavailableError):
+    """The disk refused: full, read-only or broken; names the path and the free bytes."""
+
+    code = "artifact_storage"
+
+
+def image_name(sha256: str) -> str:
+    """The artifact name of an image's bytes, 256 folders deep at most.
+
+    Raises:
+        InvalidInputError: not 64 lower-case hexadecimal digits.
+
+    >>> image_name("ab" * 32)[:12]
+    'images/ab/ab'
+    """
+    if not SHA256_PATTERN.fullmatch(sha256):
+        raise InvalidInputError(f"{sha256[:80]!r} is not a SHA-256 hash; expected 64 lower-case hexadecimal digits")
+    return f"images/{sha256[:2]}/{sha256}"
+
+
+class FileArtifacts:
+    """As in `loop.ports.Artifacts`, in a local folder.
+
+    Args:
+        root: the folder; made by the first `put`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, name: str) -> Path:
+        """Where the file of that name lies or would lie, for readers that want a file.
+
+        Raises:
+            InvalidInputError: not a relative name of plain parts divided by '/'.
+        """
+        return self._root.joinpath(*_checked_parts(name))
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store durably and atomically; an existing one is replaced. On disk (file and folders) when it returns.
+
+        Raises:
+            InvalidInputError: as in `path`.
+            ArtifactStorageError: the disk is full or refuses.
+        """
+        target = self.path(name)
+        temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            _make_folders(target.parent)
+            try:
+                _write_durably(temporary, data)
+                os.replace(temporary, target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise self._refusal(target, len(data), error) from error
+
+    def get(self, name: str) -> bytes:
+        """The bytes, or NotFoundError."""
+        target = self.path(name)
+        try:
+            return target.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise NotFoundError(f"no artifact {name!r}", artifact=name) from error
+        except OSError as error:
+            raise ArtifactStorageError(f"{target}: cannot be read: {error.strerror}") from error
+
+    def has(self, name: str) -> bool:
+        """True when there."""
+        return self.path(name).is_file()
+
+    def _refusal(self, target: Path, size: int, error: OSError) -> ArtifactStorageError:
+        if error.errno in DISK_FULL:
+            free = free_bytes(target)
+            return ArtifactStorageError(
+                f"{target}: no room for {size} bytes, {free} are free; make room or move the data folder",
+                free_bytes=free,
+            )
+        return ArtifactStorageError(f"{target}: cannot be written: {error.strerror}")
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes on the disk that holds (or would hold) that path."""
+    existing = next(folder for folder in (path, *path.resolve().parents) if folder.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _checked_parts(name: str) -> list[str]:
+    parts = name.split("/")
+    try:
+        size = len(name.encode("utf-8"))
+    except UnicodeEncodeError:
+        size = 0
+    plain = all(
+        part not in ("", ".", "..") and len(part.encode("utf-8", "replace")) <= PART_BYTES_MAX for part in parts
+    )
+    if not 1 <= size <= NAME_BYTES_MAX or "\x00" in name or "\\" in name or not plain:
+        raise InvalidInputError(
+            f"artifact name {name[:80]!r}: use a relative name like 'images/ab/abcd', without '.' or '..' parts"
+        )
+    return parts
+
+
+def _make_folders(folder: Path) -> None:
+    missing = [folder, *folder.parents]
+    missing = missing[: next(i for i, candidate in enumerate(missing) if candidate.is_dir())]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync_folder(made.parent)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,157 @@
+"""How the service talks to its database: one writer and one reader engine for a URL, with every durability knob set.
+
+SQLite: a file in WAL mode, synchronous=FULL, foreign keys on; a write is BEGIN IMMEDIATE, a read is a snapshot on a connection
+that cannot write. PostgreSQL: writes are READ COMMITTED with synchronous_commit=on, reads are a REPEATABLE READ snapshot.
+Nothing is retried here.
+"""
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from al_service.errors import InvalidInputError
+from al_service.storage.column_types import json_text
+from al_service.storage.failures import DatabaseUnavailableError, translate_failures
+
+BUSY_TIMEOUT_S = 30.0
+STATEMENT_TIMEOUT_S = 60.0
+IDLE_IN_TRANSACTION_TIMEOUT_S = 300.0
+CONNECT_TIMEOUT_S = 10
+SQLITE_CACHE_KIB = 32_768
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The two ways into one database."""
+
+    name: str
+    writer: sa.Engine
+    reader: sa.Engine
+    is_sqlite: bool
+
+    def dispose(self) -> None:
+        """Close every idle connection."""
+        self.writer.dispose()
+        self.reader.dispose()
+
+
+def create_engines(url: str, *, pool_size: int) -> Engines:
+    """Engines for `sqlite:///file` or `postgresql://…`; nothing is opened yet.
+
+    Args:
+        pool_size: connections that one process may hold at once (SQLite: for each of reading and writing).
+
+    Raises:
+        InvalidInputError: another database, SQLite in memory, or not a URL.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise InvalidInputError("the database URL is not a URL; expected sqlite:///file or postgresql://…") from error
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engines(parsed, pool_size)
+    if parsed.get_backend_name() in ("postgresql", "postgres"):
+        return _postgres_engines(parsed.set(drivername="postgresql+psycopg"), pool_size)
+    raise InvalidInputError(f"{parsed.get_backend_name()} is not supported; use sqlite:///file or postgresql://…")
+
+
+def _pooled(url: sa.URL, pool_size: int, **more: Any) -> sa.Engine:
+    return sa.create_engine(
+        url, pool_size=pool_size, max_overflow=0, pool_timeout=BUSY_TIMEOUT_S, json_serializer=json_text, **more
+    )
+
+
+# -- SQLite ----------------------------------------------------------------------------------------------------------
+
+
+def _sqlite_engines(url: sa.URL, pool_size: int) -> Engines:
+    if not url.database or url.database == ":memory:":
+        raise InvalidInputError(
+            "SQLite in memory is not supported: threads and processes could not share it; name a file"
+        )
+    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}}
+    engines = Engines(url.database, _pooled(url, pool_size, **options), _pooled(url, pool_size, **options), True)
+    _prepare_sqlite(engines.writer, begin="BEGIN IMMEDIATE", query_only=False)
+    _prepare_sqlite(engines.reader, begin="BEGIN", query_only=True)
+    translate_failures(engines.writer, url.database, writing=True)
+    translate_failures(engines.reader, url.database, writing=False)
+    return engines
+
+
+def _prepare_sqlite(engine: sa.Engine, *, begin: str, query_only: bool) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _record: object) -> None:
+        # None: the driver begins nothing by itself; the event below does.
+        connection.isolation_level = None
+        _switch_to_wal(connection)
+        for pragma in (
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"cache_size=-{SQLITE_CACHE_KIB}",
+            f"query_only={'ON' if query_only else 'OFF'}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """WAL, kept in the file; SQLite does not wait for its busy timeout while several processes switch a new file."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+# -- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+def _postgres_engines(url: sa.URL, pool_size: int) -> Engines:
+    name = f"PostgreSQL database {url.database or ''} at {url.host or 'the local socket'}"
+    writer = _pooled(
+        url,
+        pool_size,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "al_service"},
+    )
+    sa.event.listen(writer, "connect", _postgres_connected)
+    translate_failures(writer, name, writing=True)
+    reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return Engines(name, writer, reader, False)
+
+
+def _postgres_connected(connection: Any, _record: object) -> None:
+    # SET instead of the `options` of the connection string, which connection poolers refuse.
+    settings = {
+        "timezone": "UTC",
+        "synchronous_commit": "on",
+        "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
+        "lock_timeout": f"{BUSY_TIMEOUT_S:.0f}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_S:.0f}s",
+    }
+    with connection.cursor() as cursor:
+        for key, value in settings.items():
+            cursor.execute(f"SET SESSION {key} = '{value}'")
+    connection.commit()
+
+
+def checkout(engine: sa.Engine, name: str) -> sa.Connection:
+    """A connection from the pool, or DatabaseUnavailableError when all stay busy."""
+    try:
+        return engine.connect()
+    except sa.exc.TimeoutError as error:
+        raise DatabaseUnavailableError(
+            f"{name}: every connection of this process stayed busy for {BUSY_TIMEOUT_S:.0f} s"
+        ) from error

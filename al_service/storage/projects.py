@@ -1,0 +1,122 @@
+"""Projects and their classes in SQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from al_service.domain.project_config import ProjectConfig
+from al_service.domain.records import ClassInfo, Project
+from al_service.errors import ConflictError, InvalidInputError, NotFoundError
+from al_service.storage.dialect import insert_into, wait_for
+from al_service.storage.schema import classes, projects
+
+CLASS_NAMES_SHOWN = 20
+
+
+class SqlProjectRows:
+    """As in `loop.ports.ProjectRows`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add(self, name: str, class_names: Sequence[str], config: ProjectConfig, now: datetime) -> Project:
+        """Store a new project; ConflictError when the name is taken."""
+        values = {"name": name, "config": config.to_json(), "created_at": now}
+        statement = (
+            insert_into(self._connection, projects).values(values).on_conflict_do_nothing().returning(projects.c.id)
+        )
+        project_id = self._connection.execute(statement).scalar_one_or_none()
+        if project_id is None:
+            raise ConflictError(f"there is a project {name!r} already (perhaps archived)", project=name)
+        self.add_classes(project_id, class_names)
+        return self.get(project_id)
+
+    def find(self, name: str) -> Project | None:
+        """The project of that name (archived ones too), or None."""
+        return next(iter(self._read(projects.c.name == name)), None)
+
+    def get(self, project_id: int) -> Project:
+        """The project, or NotFoundError."""
+        found = self._read(projects.c.id == project_id)
+        if not found:
+            raise NotFoundError(f"no project with id {project_id}", project=project_id)
+        return found[0]
+
+    def all(self, *, archived: bool = False) -> list[Project]:
+        """Projects by name (by code point, on both databases); archived ones only when asked."""
+        found = self._read(sa.true() if archived else projects.c.archived_at.is_(None))
+        return sorted(found, key=lambda project: project.name)
+
+    def _read(self, condition: "sa.ColumnElement[bool]") -> list[Project]:
+        statement = (
+            sa.select(projects, classes.c.id.label("class_id"), classes.c.name.label("class_name"), classes.c.position)
+            .outerjoin(classes, classes.c.project_id == projects.c.id)
+            .where(condition)
+            .order_by(projects.c.id, classes.c.position)
+        )
+        heads: dict[int, sa.Row[tuple[object, ...]]] = {}
+        infos: dict[int, list[ClassInfo]] = {}
+        for row in self._connection.execute(statement):
+            heads[row.id] = row
+            known = infos.setdefault(row.id, [])
+            if row.class_id is not None:
+                known.append(ClassInfo(row.class_id, row.class_name, row.position))
+        return [
+            Project(
+                id=row.id,
+                name=row.name,
+                classes=tuple(infos[row.id]),
+                config=ProjectConfig.from_json(row.config),
+                created_at=row.created_at,
+                archived_at=row.archived_at,
+            )
+            for row in heads.values()
+        ]
+
+    def lock(self, project_id: int) -> None:
+        """Make other writers that lock this project wait until this transaction ends (SQLite: all writers already do)."""
+        wait_for(self._connection, projects, project_id)
+
+    def add_classes(self, project_id: int, class_names: Sequence[str]) -> None:
+        """Append classes that are not there yet, in the given order; positions never change."""
+        self.lock(project_id)
+        known = class_ids(self._connection, project_id)
+        fresh = [name for name in dict.fromkeys(class_names) if name not in known]
+        if fresh:
+            # Classes are never removed, so their number is the next position.
+            rows = [
+                {"project_id": project_id, "name": name, "position": len(known) + i} for i, name in enumerate(fresh)
+            ]
+            self._connection.execute(sa.insert(classes), rows)
+
+    def set_config(self, project_id: int, config: ProjectConfig) -> None:
+        """Replace the settings; running rounds keep their own copy."""
+        self._update(project_id, config=config.to_json())
+
+    def set_archived(self, project_id: int, now: datetime | None) -> None:
+        """Archive (a time) or bring back (None)."""
+        self._update(project_id, archived_at=now)
+
+    def _update(self, project_id: int, **values: object) -> None:
+        done = self._connection.execute(sa.update(projects).where(projects.c.id == project_id).values(values))
+        if done.rowcount == 0:
+            raise NotFoundError(f"no project with id {project_id}", project=project_id)
+
+
+def class_ids(connection: sa.Connection, project_id: int) -> dict[str, int]:
+    """Class name -> id, in position order."""
+    statement = (
+        sa.select(classes.c.name, classes.c.id).where(classes.c.project_id == project_id).order_by(classes.c.position)
+    )
+    return {row.name: row.id for row in connection.execute(statement)}
+
+
+def unknown_class(class_name: str, known: Sequence[str]) -> InvalidInputError:
+    """The error for a label whose class the project does not have; names the known ones."""
+    shown = ", ".join(known[:CLASS_NAMES_SHOWN]) + (
+        f" and {len(known) - CLASS_NAMES_SHOWN} more" if len(known) > CLASS_NAMES_SHOWN else ""
+    )
+    return InvalidInputError(
+        f"{class_name!r} is not a class of the project; classes: {shown or 'none yet'}", class_name=class_name
+    )

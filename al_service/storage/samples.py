@@ -1,0 +1,280 @@
+"""Samples, what is believed of them, and rows that imports rejected, in SQL."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from al_service.domain.records import NewSample, PoolCounts, RejectedRow, Sample
+from al_service.domain.states import SampleState, SelectionState, Split
+from al_service.errors import InvalidInputError, NotFoundError
+from al_service.loop.ports import LabelledImage
+from al_service.storage.column_types import KEY_BYTES_MAX
+from al_service.storage.dialect import chunks, insert_into, wait_for
+from al_service.storage.pool_counts import count_pool
+from al_service.storage.projects import class_ids, unknown_class
+from al_service.storage.schema import classes, is_, job_rejections, labels, projects, selections
+from al_service.storage.schema import samples as samples_table
+
+#: A sample with the name of its class, for `sample_from`.
+SAMPLE_WITH_CLASS = samples_table.outerjoin(labels, labels.c.sample_id == samples_table.c.id).outerjoin(
+    classes, classes.c.id == labels.c.class_id
+)
+SAMPLE_COLUMNS = (
+    *(column.label(f"sample_{column.name}") for column in samples_table.c),
+    classes.c.name.label("sample_class_name"),
+)
+LEARNING_SPLITS = (Split.POOL, Split.TRAIN)
+
+
+class SqlSampleRows:
+    """As in `loop.ports.SampleRows`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add_many(self, project_id: int, samples: Sequence[NewSample], now: datetime) -> list[int | None]:
+        """Store what is new; in order of input the new id, or None where external id or content hash was known."""
+        # Two imports would meet in the unique indexes in different orders (a deadlock on PostgreSQL).
+        wait_for(self._connection, projects, project_id)
+        statement = insert_into(self._connection, samples_table).on_conflict_do_nothing()
+        returning = statement.returning(samples_table.c.id, samples_table.c.external_id, samples_table.c.sha256)
+        made: dict[tuple[str, str], int] = {}
+        for part in chunks(samples):
+            rows = [_sample_row(project_id, sample, now) for sample in part]
+            for row in self._connection.execute(returning, rows):
+                made[row.external_id, row.sha256] = row.id
+        # pop: of two equal rows in one call the first is the new one.
+        return [made.pop((sample.external_id, sample.sha256), None) for sample in samples]
+
+    def find_by_external_ids(self, project_id: int, external_ids: Sequence[str]) -> dict[str, Sample]:
+        """Known samples by external id."""
+        found = self._read_where_in(project_id, samples_table.c.external_id, external_ids)
+        return {sample.external_id: sample for sample in found}
+
+    def find_by_hashes(self, project_id: int, hashes: Sequence[str]) -> dict[str, Sample]:
+        """Known samples by content hash."""
+        return {sample.sha256: sample for sample in self._read_where_in(project_id, samples_table.c.sha256, hashes)}
+
+    def _read_where_in(self, project_id: int, column: "sa.Column[str]", values: Sequence[str]) -> Iterable[Sample]:
+        statement = (
+            sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS).where(samples_table.c.project_id == project_id)
+        )
+        for part in chunks(list(dict.fromkeys(values))):
+            for row in self._connection.execute(statement.where(column.in_(part))):
+                yield sample_from(row)
+
+    def get(self, sample_id: int) -> Sample:
+        """The sample, or NotFoundError."""
+        statement = sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS).where(samples_table.c.id == sample_id)
+        row = self._connection.execute(statement).one_or_none()
+        if row is None:
+            raise _no_sample(sample_id)
+        return sample_from(row)
+
+    def counts(self, project_id: int) -> PoolCounts:
+        """Counts by state, consistent with each other (one statement)."""
+        return count_pool(self._connection, project_id)
+
+    def class_counts(self, project_id: int) -> dict[str, int]:
+        """Labelled pool and train samples by class name (0 for classes without any), in class order."""
+        here = (labels.c.project_id == project_id) & labels.c.split.in_(LEARNING_SPLITS)
+        count = (
+            sa.select(labels.c.class_id, sa.func.count().label("labelled"))
+            .where(here)
+            .group_by(labels.c.class_id)
+            .subquery()
+        )
+        statement = (
+            sa.select(classes.c.name, sa.func.coalesce(count.c.labelled, 0).label("labelled"))
+            .outerjoin(count, count.c.class_id == classes.c.id)
+            .where(classes.c.project_id == project_id)
+            .order_by(classes.c.position)
+        )
+        return {row.name: row.labelled for row in self._connection.execute(statement)}
+
+    def selectable(self, project_id: int) -> list[tuple[int, str]]:
+        """(sample_id, sha256) of unlabelled pool samples, by id. Samples with an open selection are included."""
+        statement = (
+            sa.select(samples_table.c.id, samples_table.c.sha256)
+            .where(_unlabelled(project_id, Split.POOL))
+            .order_by(samples_table.c.id)
+        )
+        return [(row.id, row.sha256) for row in self._connection.execute(statement)]
+
+    def unlabelled_evaluation_ids(self, project_id: int) -> list[int]:
+        """Evaluation samples without label that are not in the queue, by id."""
+        queued = sa.exists().where(
+            selections.c.sample_id == samples_table.c.id, is_(selections.c.state, SelectionState.OPEN)
+        )
+        statement = (
+            sa.select(samples_table.c.id)
+            .where(_unlabelled(project_id, Split.EVALUATION), ~queued)
+            .order_by(samples_table.c.id)
+        )
+        return list(self._connection.execute(statement).scalars())
+
+    def training_set(self, project_id: int, watermark: int) -> list[LabelledImage]:
+        """Labelled pool and train samples whose label rests on annotations with id <= watermark, by sample id."""
+        return self._labelled(project_id, LEARNING_SPLITS, labels.c.annotation_id <= watermark)
+
+    def evaluation_set(self, project_id: int) -> list[LabelledImage]:
+        """Labelled evaluation samples, by sample id."""
+        return self._labelled(project_id, (Split.EVALUATION,), sa.true())
+
+    def _labelled(
+        self, project_id: int, splits: Sequence[Split], condition: "sa.ColumnElement[bool]"
+    ) -> list[LabelledImage]:
+        statement = (
+            sa.select(labels.c.sample_id, samples_table.c.sha256, classes.c.name)
+            .join(samples_table, samples_table.c.id == labels.c.sample_id)
+            .join(classes, classes.c.id == labels.c.class_id)
+            .where(labels.c.project_id == project_id, labels.c.split.in_(splits), condition)
+            .order_by(labels.c.sample_id)
+        )
+        return [LabelledImage(row.sample_id, row.sha256, row.name) for row in self._connection.execute(statement)]
+
+    def image_sizes(self, project_id: int, limit: int) -> list[tuple[int, int]]:
+        """(width, height) of up to `limit` samples, for choosing image_px."""
+        statement = (
+            sa.select(samples_table.c.width, samples_table.c.height)
+            .where(samples_table.c.project_id == project_id)
+            .limit(limit)
+        )
+        return [(row.width, row.height) for row in self._connection.execute(statement)]
+
+    def set_label(
+        self,
+        sample_id: int,
+        class_name: str | None,
+        *,
+        votes: int,
+        annotation_id: int,
+        state: SampleState,
+        now: datetime,
+    ) -> None:
+        """What the project now believes of the sample: class (None: no label), how many votes, resting on which annotation.
+
+        Raises:
+            InvalidInputError: the class is not one of the project's, or state and class disagree.
+            NotFoundError: no such sample.
+        """
+        if (state is SampleState.LABELLED) != (class_name is not None):
+            raise InvalidInputError(f"sample {sample_id}: state {state} does not go with class {class_name!r}")
+        statement = sa.select(samples_table.c.project_id, samples_table.c.split, samples_table.c.state).where(
+            samples_table.c.id == sample_id
+        )
+        known = self._connection.execute(statement).one_or_none()
+        if known is None:
+            raise _no_sample(sample_id)
+        if known.state is not state:
+            self._connection.execute(
+                sa.update(samples_table).where(samples_table.c.id == sample_id).values(state=state)
+            )
+        if class_name is None:
+            self._connection.execute(sa.delete(labels).where(labels.c.sample_id == sample_id))
+            return
+        row = {
+            "sample_id": sample_id,
+            "project_id": known.project_id,
+            "split": known.split,
+            "class_id": class_id_of(self._connection, known.project_id, class_name),
+            "votes": votes,
+            "annotation_id": annotation_id,
+        }
+        upsert_labels(self._connection, [row], now)
+
+    def add_rejections(self, job_id: int, rows: Sequence[RejectedRow]) -> None:
+        """Rows of an import that became no sample. The same (job, external id) again changes nothing.
+
+        Ids that are no storable text are what such a report is about: their bad characters are stored escaped.
+        """
+        statement = insert_into(self._connection, job_rejections).on_conflict_do_nothing()
+        for part in chunks(rows):
+            values = [
+                {"job_id": job_id, "external_id": _shown(row.external_id), "reason": _shown(row.reason)} for row in part
+            ]
+            self._connection.execute(statement, values)
+
+    def rejections(self, job_id: int, limit: int) -> list[RejectedRow]:
+        """Rejected rows of one import, in order."""
+        statement = (
+            sa.select(job_rejections.c.external_id, job_rejections.c.reason)
+            .where(job_rejections.c.job_id == job_id)
+            .order_by(job_rejections.c.id)
+            .limit(limit)
+        )
+        return [RejectedRow(row.external_id, row.reason) for row in self._connection.execute(statement)]
+
+
+def sample_from(row: "sa.Row[Any]") -> Sample:
+    """A sample from a row that has SAMPLE_COLUMNS."""
+    return Sample(
+        id=row.sample_id,
+        project_id=row.sample_project_id,
+        external_id=row.sample_external_id,
+        sha256=row.sample_sha256,
+        width=row.sample_width,
+        height=row.sample_height,
+        format=row.sample_format,
+        byte_count=row.sample_byte_count,
+        split=row.sample_split,
+        state=row.sample_state,
+        metadata=row.sample_metadata,
+        class_name=row.sample_class_name,
+        created_at=row.sample_created_at,
+    )
+
+
+def upsert_labels(connection: sa.Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Make these the labels of their samples; a label that was there gets the next version number."""
+    statement = insert_into(connection, labels)
+    fresh = statement.excluded
+    changes = {name: fresh[name] for name in ("class_id", "votes", "annotation_id", "updated_at")}
+    upsert = statement.on_conflict_do_update(
+        index_elements=[labels.c.sample_id], set_={**changes, "version": labels.c.version + 1}
+    )
+    connection.execute(upsert, [{**row, "version": 1, "updated_at": now} for row in rows])
+
+
+def class_id_of(connection: sa.Connection, project_id: int, class_name: str) -> int:
+    """The id of that class; InvalidInputError naming the known ones when the project does not have it."""
+    statement = sa.select(classes.c.id).where(classes.c.project_id == project_id, classes.c.name == class_name)
+    class_id: int | None = connection.execute(statement).scalar_one_or_none()
+    if class_id is None:
+        raise unknown_class(class_name, list(class_ids(connection, project_id)))
+    return class_id
+
+
+def _sample_row(project_id: int, sample: NewSample, now: datetime) -> dict[str, Any]:
+    return {
+        "project_id": project_id,
+        "external_id": sample.external_id,
+        "sha256": sample.sha256,
+        "width": sample.width,
+        "height": sample.height,
+        "format": sample.format,
+        "byte_count": sample.byte_count,
+        "split": sample.split,
+        "state": SampleState.UNLABELLED,
+        "metadata": sample.metadata,
+        "created_at": now,
+    }
+
+
+def _unlabelled(project_id: int, split: Split) -> "sa.ColumnElement[bool]":
+    return sa.and_(
+        samples_table.c.project_id == project_id,
+        samples_table.c.split == split,
+        samples_table.c.state == SampleState.UNLABELLED,
+    )
+
+
+def _no_sample(sample_id: int) -> NotFoundError:
+    return NotFoundError(f"no sample with id {sample_id}", sample=sample_id)
+
+
+def _shown(text: str) -> str:
+    clean = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
+    return clean.encode("utf-8")[:KEY_BYTES_MAX].decode("utf-8", "ignore")

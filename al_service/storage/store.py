@@ -1,0 +1,148 @@
+"""The store: one SQL database, SQLite or PostgreSQL, seen through short transactions. What `loop.ports.Store` asks for."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from al_service.storage.accounts import SqlAccountRows
+from al_service.storage.annotations import SqlAnnotationRows
+from al_service.storage.engine import BUSY_TIMEOUT_S, Engines, checkout, create_engines
+from al_service.storage.failures import DatabaseConflictError, DatabaseUnavailableError
+from al_service.storage.jobs import SqlJobRows
+from al_service.storage.migrate import upgrade_schema, word_about_schema
+from al_service.storage.projects import SqlProjectRows
+from al_service.storage.queue import SqlQueueRows
+from al_service.storage.rounds import SqlRoundRows
+from al_service.storage.samples import SqlSampleRows
+
+
+class SqlTransaction:
+    """As in `loop.ports.Transaction`: all rows, seen through one connection."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.projects = SqlProjectRows(connection)
+        self.samples = SqlSampleRows(connection)
+        self.annotations = SqlAnnotationRows(connection)
+        self.queue = SqlQueueRows(connection)
+        self.rounds = SqlRoundRows(connection)
+        self.jobs = SqlJobRows(connection)
+        self.accounts = SqlAccountRows(connection)
+
+
+class SqlStore:
+    """As in `loop.ports.Store`. Safe for threads; a forked child gets connections of its own.
+
+    Args:
+        url: `sqlite:///file` or `postgresql://…`; nothing is opened before the first use.
+        pool_size: connections that this process may hold at once.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 20) -> None:
+        self._url = url
+        self._pool_size = pool_size
+        self._process_id = os.getpid()
+        self._inherited: list[Engines] = []
+        self._engines = create_engines(url, pool_size=pool_size)
+        self._turn = _WriterTurn()
+
+    @contextmanager
+    def read(self) -> Iterator[SqlTransaction]:
+        """A snapshot for reading; the database refuses writes through it.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        engines = self._own_engines()
+        with checkout(engines.reader, engines.name) as connection, connection.begin():
+            yield SqlTransaction(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[SqlTransaction]:
+        """A short write transaction: committed and on disk when the block ends without an exception.
+
+        Raises:
+            UnavailableError: the database does not answer or stays locked.
+            ConflictError: PostgreSQL gave the transaction up because of an error that the block swallowed.
+        """
+        with self._writing() as connection:
+            yield SqlTransaction(connection)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        engines = self._own_engines()
+        if not engines.is_sqlite:
+            with checkout(engines.writer, engines.name) as connection, connection.begin():
+                yield connection
+                _check_alive(connection)
+            return
+        with self._turn.taken(engines.name), checkout(engines.writer, engines.name) as connection, connection.begin():
+            yield connection
+
+    def migrate(self) -> None:
+        """Bring the schema to what this code expects; safe when several processes start at once.
+
+        Raises:
+            SchemaTooNewError: a newer version of the service has migrated this database.
+            UnavailableError: the database does not answer.
+        """
+        with self._writing() as connection:
+            upgrade_schema(connection)
+
+    def check(self) -> str:
+        """A word about the database: dialect, version, schema revision.
+
+        Raises:
+            SchemaTooNewError: as in `migrate`.
+            UnavailableError: the database does not answer, or was not migrated yet.
+        """
+        engines = self._own_engines()
+        with checkout(engines.reader, engines.name) as connection, connection.begin():
+            version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+            return f"{connection.dialect.name} {version}, {word_about_schema(connection)}"
+
+    def close(self) -> None:
+        """Close idle connections; the store can still be used and opens new ones."""
+        self._own_engines().dispose()
+
+    def _own_engines(self) -> Engines:
+        """The engines of this process: neither SQLite's file locks nor a PostgreSQL session survive a fork."""
+        if self._process_id != os.getpid():
+            # Kept, not closed: closing here would speak on the parent's connections.
+            self._inherited.append(self._engines)
+            self._engines = create_engines(self._url, pool_size=self._pool_size)
+            self._turn = _WriterTurn()
+            self._process_id = os.getpid()
+        return self._engines
+
+
+class _WriterTurn:
+    """Lets the threads of one process write to SQLite in turn: a lock wakes the next one at once, SQLite's would poll."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holder: int | None = None
+
+    @contextmanager
+    def taken(self, name: str) -> Iterator[None]:
+        if self._holder == threading.get_ident():
+            raise RuntimeError("Store.write() inside Store.write() of the same thread would wait for itself")
+        if not self._lock.acquire(timeout=BUSY_TIMEOUT_S):
+            raise DatabaseUnavailableError(
+                f"{name} is being written by another thread for more than {BUSY_TIMEOUT_S:.0f} s"
+            )
+        self._holder = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._holder = None
+            self._lock.release()
+
+
+def _check_alive(connection: sa.Connection) -> None:
+    """Refuse to "commit" a transaction that PostgreSQL has given up: its COMMIT would silently roll back."""
+    driver = connection.connection.driver_connection
+    if driver is not None and driver.info.transaction_status.name == "INERROR":
+        raise DatabaseConflictError("an earlier statement of this transaction failed; nothing of it was stored")

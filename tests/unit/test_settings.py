@@ -1,0 +1,63 @@
+"""Settings: precedence, refusals, secrets from files, and children that see what their parent sees."""
+
+from pathlib import Path
+
+import pytest
+
+from al_service.settings import InvalidSettingError, Settings, environment_of, load_settings
+
+
+def load(flags: dict[str, object] | None = None, environ: dict[str, str] | None = None, toml: Path | None = None) -> Settings:
+    return load_settings(flags, environ or {}, toml)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_flags_beat_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    toml = tmp_path / "al.toml"
+    toml.write_text("port = 1\nworkers = 2\nlease_ttl_s = 30\n")
+    settings = load({"port": 3}, {"AL_PORT": "2", "AL_WORKERS": "4"})
+    assert (settings.port, settings.workers, settings.lease_ttl_s, settings.host) == (3, 4, 30.0, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"AL_PROT": "1"}, "unknown environment variable AL_PROT"),
+        ({"AL_PORT": "http"}, "port='http' is not a int"),
+        ({"AL_PORT": "70000"}, "outside 0..65535"),
+        ({"AL_LEASE_TTL_S": "nan"}, "outside"),
+        ({"AL_LOG_LEVEL": "loud"}, "is not one of"),
+        ({"AL_STORAGE_URL": "s3://bucket"}, "only a local folder"),
+        ({"AL_SECRET_KEY_FILE": "nowhere"}, "cannot be read"),
+        ({"AL_HOST_FILE": "x"}, "unknown environment variable AL_HOST_FILE"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(environ: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidSettingError, match=words):
+        load(environ=environ)
+
+
+def test_unknown_names_in_the_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "al.toml").write_text("prot = 1\n")
+    with pytest.raises(InvalidSettingError, match="unknown setting 'prot'"):
+        load()
+    with pytest.raises(InvalidSettingError, match="cannot be read"):
+        load(toml=tmp_path / "missing.toml")
+
+
+def test_demo_names_are_not_settings() -> None:
+    assert load(environ={"AL_DEMO_ROUNDS": "5", "AL_DEMO_EXIT": "1"}) == Settings()
+
+
+def test_a_secret_comes_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cret\n")
+    assert load(environ={"AL_SECRET_KEY_FILE": str(tmp_path / "key")}).secret_key == "s3cret"
+
+
+def test_children_see_the_same_settings(tmp_path: Path) -> None:
+    settings = load({"data_dir": tmp_path, "port": 9, "workers": 3, "session_cookie_secure": True})
+    assert load(environ=environment_of(settings)) == settings

@@ -1,0 +1,46 @@
+"""The jobs by name, as the broker calls them: `workers.jobs.<kind>(job_id, attempt)`. These names never change.
+
+Here the two halves meet: people, rounds and rows on one side, arrays and images on the other. Bodies are in
+workers/ingesting.py and workers/stages.py; claiming, heartbeats and error translation in workers/running.py.
+"""
+
+from collections.abc import Callable
+
+from workers import ingesting, stages
+from workers.context import WorkerContext, current
+from workers.running import JobRun, run_job
+
+Body = Callable[[WorkerContext, JobRun], None]
+
+
+def ingest(job_id: int, attempt: int) -> None:
+    """Turn a folder, archive or table into samples."""
+    _run(job_id, attempt, ingesting.ingest)
+
+
+def train(job_id: int, attempt: int) -> None:
+    """Train on the labels up to the round's watermark and measure on the evaluation set."""
+    _run(job_id, attempt, stages.train)
+
+
+def score(job_id: int, attempt: int) -> None:
+    """Run the round's model over the unlabelled pool."""
+    _run(job_id, attempt, stages.score)
+
+
+def select(job_id: int, attempt: int) -> None:
+    """Choose the round's batch."""
+    _run(job_id, attempt, stages.select)
+
+
+def _run(job_id: int, attempt: int, body: Body) -> None:
+    context = current()
+    run_job(
+        context.services.jobs,
+        job_id,
+        attempt,
+        lambda run: body(context, run),
+        worker_name=context.worker_name,
+        heartbeat_s=context.settings.heartbeat_s,
+        interrupts=context.interrupts,
+    )
