@@ -9,7 +9,7 @@ import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from al_service.domain.states import Stage
 from al_service.errors import ConflictError, UnavailableError
@@ -108,7 +108,8 @@ def configure_logging(settings: Settings) -> None:
         force=True,
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("rq").setLevel(logging.WARNING)
+    for name in ("rq", "rq.worker"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def pid_dir(settings: Settings) -> Path:

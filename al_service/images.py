@@ -3,7 +3,7 @@
 Every image of the service passes through here once, so a file that `verify` accepts is a file that training, inference
 and the page can read. Pillow is used quietly: its process-wide settings are left as they are, its warnings never show.
 Holds no storage and no torch. Called by ingest, workers, learning and the thumbnail route.
-(libtiff alone writes its remarks on broken TIFF files to the process's standard error, past Python; they are harmless.)
+(libtiff's C remarks on broken TIFF still reach stderr.)
 
 The colours, in words: upright by EXIF; see-through parts lie on white; palettes are resolved; CMYK becomes RGB without
 a colour profile; deep grey is scaled to 8 bit (see `_deep_grey`); of an animation only the first frame counts.
@@ -54,7 +54,6 @@ _TURNS = {
 }
 _EXIF_ORIENTATION = 0x0112
 _PILLOW_MODULES = re.compile(r"PIL\.")
-
 # What Pillow's readers let through on hostile bytes; named one by one, not "everything".
 _PILLOW_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, EOFError,
@@ -134,8 +133,7 @@ def thumbnail(data: bytes, size_px: int, *, pixels_max: int = PIXELS_MAX) -> tup
     longest = max(image.size)
     if longest <= min(TINY_PX, size_px):
         return _encode(_finish(image), "PNG"), "image/png"
-    if longest > size_px:
-        _draft(image, longest / size_px)
+    _draft(image, longest / size_px)
     rgb = _finish(image)
     rgb.thumbnail((size_px, size_px), Image.Resampling.LANCZOS)
     return _encode(rgb, "WEBP"), "image/webp"
@@ -170,9 +168,8 @@ def looks_like_image(head: bytes) -> bool:
     """Return True if the first 16 bytes are those of a format that we read; for files whose name does not say."""
     if head.startswith(_MAGIC + _MAGIC_JPEG2000) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return True
-    if head[:1] == b"P" and head[1:2] in b"123456":  # PPM and its kin
-        return head[2:3].isspace()
-    return head[4:12] in (b"ftypavif", b"ftypavis")
+    is_ppm = head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
+    return is_ppm or head[4:12] in (b"ftypavif", b"ftypavis")
 
 
 def _open(data: bytes, pixels_max: int) -> Image.Image:
@@ -270,10 +267,10 @@ def _check_size(name: str, size_px: int) -> None:
 
 
 def _unidentified(data: bytes) -> UnreadableImageError:
-    found = next((name for magic, name in _FOREIGN if data.lstrip()[: len(magic)] == magic), None)
+    found = next((name for magic, name in _FOREIGN if data[:64].lstrip().startswith(magic)), None)
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
         found = "HEIC (a phone's format)"
-    if found is not None:
+    if found:
         return UnreadableImageError("unsupported_format", f"this is {found}; expected {', '.join(FORMATS)}: convert it")
     if looks_like_image(data[:16]):
         return UnreadableImageError("damaged", "the beginning of the image is damaged or cut short: copy it again")

@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 from al_service.errors import AlServiceError, ConflictError
@@ -27,7 +28,7 @@ class Scheduler:
         done = self._safely("expire leases", self._services.assignments.expire)
         done += self._safely("reconcile jobs", self._services.jobs.reconcile)
         for project in self._services.projects.all():
-            done += self._safely(f"advance {project.name}", lambda project_id=project.id: self._advance(project_id))
+            done += self._safely(f"advance {project.name}", partial(self._advance, project.id))
         return done
 
     def _advance(self, project_id: int) -> int:

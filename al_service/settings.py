@@ -58,19 +58,19 @@ class Settings:
     log_level: str = _setting("info", "debug, info, warning or error", choices=LOG_LEVELS)
 
     @property
+    def url(self) -> str:
+        """Address of the web server for people on this machine."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
     def database(self) -> str:
         """The database URL that is used."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'al.db'}"
 
     @property
     def broker_socket(self) -> Path:
-        """Unix socket of the embedded broker (its folder has mode 700)."""
+        """Where the embedded broker would like its Unix socket; `job_queue.broker.resolve_broker_url` knows the real address."""
         return self.data_dir.resolve() / "broker" / "valkey.sock"
-
-    @property
-    def broker_url(self) -> str:
-        """The broker URL that is used."""
-        return self.redis_url or f"unix://{self.broker_socket}"
 
     @property
     def artifact_dir(self) -> Path:

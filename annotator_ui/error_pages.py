@@ -1,52 +1,49 @@
-"""Friendly HTML for errors on pages; anything under /api/ is left to the API's own error bodies."""
+"""Friendly HTML for errors on pages. The API wraps these when it is installed and answers its own paths with JSON."""
 
-import logging
+from flask import Flask, Response, make_response, render_template
+from werkzeug import exceptions
 
-from flask import Flask, Response, make_response, render_template, request
-from werkzeug.exceptions import Forbidden, HTTPException, InternalServerError, MethodNotAllowed, NotFound
-
-from al_service.errors import AlServiceError
-
-log = logging.getLogger(__name__)
-
+KINDS = (
+    exceptions.BadRequest,
+    exceptions.Forbidden,
+    exceptions.NotFound,
+    exceptions.MethodNotAllowed,
+    exceptions.Conflict,
+    exceptions.InternalServerError,
+    exceptions.ServiceUnavailable,
+)
+KEPT = "Answers you gave are kept in your browser and will be sent."
 TITLES = {
+    400: "That did not work",
     403: "This page is not for your role",
     404: "Nothing here",
     405: "This page cannot do that",
+    409: "Somebody else was faster",
     500: "Something broke on our side",
-    503: "The service is catching its breath",
+    503: "The service does not answer right now",
 }
 WORDS = {
+    400: "The address or the form was not understood. Go back and try again.",
     403: "An admin can give you the right to see it.",
     404: "The address may have a typing mistake, or the project was archived.",
     405: "Go back and use the buttons of the page.",
-    500: "It was written to the log. Answers you gave are kept in your browser and will be sent.",
-    503: "Try again in a moment. Answers you gave are kept in your browser and will be sent.",
+    409: "Go back, load the page again and look at what changed.",
+    500: f"It was written to the log. {KEPT}",
+    503: f"Try again in a moment. {KEPT}",
 }
 
 
 def register_error_pages(app: Flask) -> None:
-    """Show 403, 404, 405, 500 and our own errors as pages."""
-    for kind in (Forbidden, NotFound, MethodNotAllowed, InternalServerError):
-        app.register_error_handler(kind, http_error_page)
-    pages = app.blueprints["pages"]
-    pages.register_error_handler(AlServiceError, own_error_page)
+    """Show the usual HTTP errors as pages of ours."""
+    for kind in KINDS:
+        app.register_error_handler(kind, error_page)
 
 
-def http_error_page(error: HTTPException) -> Response | HTTPException:
-    """The page for an HTTP error; API paths keep the plain exception, which the API translates."""
-    if request.path.startswith("/api/"):
-        return error
-    own_words = error.description if error.description != type(error).description else None
-    return _page(error.code or 500, own_words)
-
-
-def own_error_page(error: AlServiceError) -> Response:
-    """The page for one of our own errors raised inside a view."""
-    return _page(error.http_status, error.message)
-
-
-def _page(status: int, words: str | None) -> Response:
-    known = status if status in TITLES else 500
-    body = render_template("error.html", status=status, title=TITLES[known], words=words or WORDS[known])
+def error_page(error: exceptions.HTTPException) -> Response:
+    """The page for an HTTP error: its own words when the one who raised it gave any."""
+    status = error.code or 500
+    words = WORDS[status]
+    if error.description != type(error).description and status != 500:
+        words = str(error.description)
+    body = render_template("error.html", status=status, title=TITLES[status], words=words)
     return make_response(body, status)

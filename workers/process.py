@@ -8,8 +8,8 @@ rings again), never the process. What stops a job, from gentle to hard:
    then the process exits; the half-done work of that attempt is lost. A second signal a second later exits at once;
 3. RQ's stop-job command, and more memory than `worker_memory_max_bytes`: interrupted with that reason;
 4. the time limit: RQ's SIGALRM raises JobTimeoutException. Like every signal it waits for native code to return;
-5. HANG_GRACE_S after the time limit the interpreter's watchdog thread, which needs no lock of Python's, prints all
-   stacks to the log and ends the process; the supervisor starts it anew, the database gives the job to somebody else.
+5. a minute after the time limit the interpreter's watchdog thread, which needs no lock of Python's, prints all
+   stacks to the log and ends the process; the supervisor starts it anew, the database gives the job to another.
 
 RQ's kill-horse command does nothing here: there is no horse.
 """
@@ -60,6 +60,7 @@ WATCH_EVERY_S = 0.25
 BACKOFF_MIN_S = 0.05
 BACKOFF_MAX_S = 2.0
 HANG_GRACE_S = 60
+PARENT_EVERY_S = 0.5
 ORPHAN_GRACE_S = 10.0
 
 
@@ -71,10 +72,17 @@ class WarmWorker(SimpleWorker):
         connection: not yet connected is fine.
         interrupts: the process's own; job functions pass the same one to `running.run_job`.
         memory_max_bytes: resident memory above it stops the job and then the process; 0 = no limit.
+        hang_grace_s: from the time limit of a job that cannot be interrupted to the end of the process.
     """
 
     def __init__(
-        self, queues: Sequence[str], connection: redis.Redis, *, interrupts: Interrupts, memory_max_bytes: int = 0
+        self,
+        queues: Sequence[str],
+        connection: redis.Redis,
+        *,
+        interrupts: Interrupts,
+        memory_max_bytes: int = 0,
+        hang_grace_s: float = HANG_GRACE_S,
     ) -> None:
         super().__init__(
             list(queues),
@@ -85,12 +93,10 @@ class WarmWorker(SimpleWorker):
             log_job_description=False,
             prepare_for_work=False,  # preparing asks the broker for our address, which would need it to be up already
         )
-        self.hostname, self.pid = socket.gethostname(), os.getpid()
+        self.hostname, self.pid, self._state = socket.gethostname(), os.getpid(), WorkerStatus.IDLE
         self.exit_code = EXIT_OK
-        self._interrupts = interrupts
-        self._memory_max_bytes = memory_max_bytes
+        self._interrupts, self._memory_max_bytes, self._hang_grace_s = interrupts, memory_max_bytes, hang_grace_s
         self._stop_signal_at: float | None = None
-        self._state = WorkerStatus.IDLE
 
     @property
     def dequeue_timeout(self) -> int:
@@ -128,7 +134,7 @@ class WarmWorker(SimpleWorker):
         limit_s = int(job.timeout or Queue.DEFAULT_TIMEOUT)
         watch.start()
         if limit_s > 0:
-            faulthandler.dump_traceback_later(limit_s + HANG_GRACE_S, exit=True, file=sys.__stderr__ or 2)
+            faulthandler.dump_traceback_later(limit_s + self._hang_grace_s, exit=True, file=sys.__stderr__ or 2)
         try:
             self.perform_job(job, queue, execution)
         finally:
@@ -210,10 +216,8 @@ class WarmWorker(SimpleWorker):
         if resident > self._memory_max_bytes:
             self.exit_code = EXIT_MEMORY
             self._stop_requested = True
-            reason = (
-                f"the worker uses {resident:,} bytes of memory, more than AL_WORKER_MEMORY_MAX_BYTES="
-                f"{self._memory_max_bytes:,}; it is started anew"
-            )
+            limit = f"AL_WORKER_MEMORY_MAX_BYTES={self._memory_max_bytes:,}"
+            reason = f"the worker uses {resident:,} bytes of memory, more than {limit}; it is started anew"
             log.warning("worker %s: %s", self.name, reason)
             self._interrupts.request(MemoryLimitError(reason))
 
@@ -254,31 +258,24 @@ def resident_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def watch_parent(expected_pid: int, *, every_s: float = 0.5) -> None:
-    """Ask this process to stop when its parent is no longer `expected_pid`; make it exit ORPHAN_GRACE_S later."""
-
-    def watch() -> None:
-        while os.getppid() == expected_pid:
-            time.sleep(every_s)
-        log.warning("the supervisor (process %d) is gone; stopping", expected_pid)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(ORPHAN_GRACE_S)
-        os._exit(EXIT_HARD)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
 def watch_supervisor() -> None:
-    """`watch_parent` for the supervisor named in the environment; nothing when there is none."""
-    pid = os.environ.pop(PARENT_VARIABLE, "")  # not for processes that a job may start
+    """Stop this process when the supervisor named in the environment is gone (ORPHAN_GRACE_S later: end it)."""
+    pid = os.environ.pop(PARENT_VARIABLE, "")  # not meant for processes that a job may start
     if pid.isdigit():
-        watch_parent(int(pid))
+        threading.Thread(target=_stop_without_parent, args=(int(pid),), name="parent-watch", daemon=True).start()
+
+
+def _stop_without_parent(parent_pid: int) -> None:
+    while os.getppid() == parent_pid:
+        time.sleep(PARENT_EVERY_S)
+    log.warning("the supervisor (process %d) is gone; stopping", parent_pid)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_GRACE_S)
+    os._exit(EXIT_HARD)
 
 
 def main(settings: Settings, queues: Sequence[str] = QUEUES) -> int:
-    """Run a worker process until it is told to stop; its exit code (EXIT_OK, EXIT_MEMORY).
-
-    Logging is the caller's (bootstrap.configure_logging).
+    """Run a worker process until it is told to stop; its exit code. Logging is the caller's.
 
     Raises:
         InvalidInputError: a queue that does not exist.

@@ -214,8 +214,8 @@ def run_job(
 ) -> None:
     """Claim the attempt, run `body` under a heartbeat, settle how it ended.
 
-    The body itself records success (`Jobs.finish` inside the transaction that stores what it made). Returns normally
-    when the body did, when the attempt must be left alone, and when it ended quietly.
+    The body records success itself (`Jobs.finish`, in the transaction that stores what it made). Returns normally when
+    the body did, when the attempt must be left alone, and when it ended quietly.
 
     | the body raises | the attempt |
     |---|---|
@@ -229,11 +229,9 @@ def run_job(
         UnavailableError: the claim could not be written; the job stays queued and is announced again.
     """
     interrupts.forget()
-    if interrupts.is_stopping:
-        return  # still queued in the database, announced again for another worker
-    job = jobs.claim(job_id, attempt, worker_name)
-    if job is None:
-        log.info("job %d attempt %d is left alone: superseded, cancelled or running elsewhere", job_id, attempt)
+    # A stopping worker begins nothing: the job is still queued in the database and is announced again.
+    if interrupts.is_stopping or (job := jobs.claim(job_id, attempt, worker_name)) is None:
+        log.info("job %d attempt %d is left alone: superseded, cancelled, running, or we stop", job_id, attempt)
         return
     run = JobRun(job, jobs, heartbeat_s, interrupts)
     try:

@@ -17,6 +17,7 @@ from al_service.learning import checkpoints, device, networks, training
 from al_service.learning.evaluation import Evaluation, evaluate
 from al_service.learning.inference import predict
 from al_service.learning.pixels import stack_pixels
+from al_service.learning.threads import threads_for
 from al_service.loop.ports import LabelledImage, Transaction
 from al_service.loop.rounds import StageResult, data_fingerprint
 from al_service.storage.artifacts import image_name
@@ -47,8 +48,8 @@ def train(context: WorkerContext, run: JobRun) -> None:
     data = _read_training_data(context, run)
     present = {row.class_name for row in data.labelled}
     if len(present) < CLASSES_TO_TRAIN:
-        facts = {"skipped": f"{len(data.labelled)} labels of {len(present)} classes; a model needs {CLASSES_TO_TRAIN}"}
-        context.services.rounds.complete_stage(run.job, Stage.TRAIN, StageResult(facts, Stage.SELECT))
+        why = f"{len(data.labelled)} labels of {len(present)} classes; a model needs {CLASSES_TO_TRAIN}"
+        context.services.rounds.complete_stage(run.job, Stage.TRAIN, StageResult({"skipped": why}, Stage.SELECT))
         return
     config, class_names = data.record.config, data.record.class_names
     torch_device = device.choose(context.settings.device)
@@ -56,16 +57,17 @@ def train(context: WorkerContext, run: JobRun) -> None:
     network = networks.build(
         config.network, len(class_names), data.image_px, weights=config.weights, seed=data.record.seed
     )
-    report = training.train(
-        network,
-        pixels,
-        _class_indices(data.labelled, class_names),
-        _train_config(config, data.record.seed),
-        on_progress=lambda done, total: run.progress(done, total, "training"),
-        device=torch_device,
-    )
-    metrics = _measure(context, run, network, data, torch_device)
-    facts = {
+    with threads_for(data.image_px, torch_device):
+        report = training.train(
+            network,
+            pixels,
+            _class_indices(data.labelled, class_names),
+            _train_config(config, data.record.seed),
+            on_progress=lambda done, total: run.progress(done, total, "training"),
+            device=torch_device,
+        )
+        metrics = _measure(context, run, network, data, torch_device)
+    facts: dict[str, Any] = {
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,
         "stop_reason": report.stop_reason,
@@ -247,11 +249,10 @@ def select(context: WorkerContext, run: JobRun) -> None:
     if config.label_budget:
         budget = min(budget, max(0, config.label_budget - counts.labelled - counts.train_total))
     selection = candidates.choose(config.strategy, budget, seed=record.seed, random_fraction=config.random_fraction)
+    sample_ids = [int(sample_id) for sample_id in selection.sample_ids]
     chosen = [
-        Chosen(int(sample_id), rank, score, reason)
-        for rank, (sample_id, score, reason) in enumerate(
-            zip(selection.sample_ids, selection.scores, selection.reasons, strict=True)
-        )
+        Chosen(sample_id, rank, selection.scores[rank], selection.reasons[rank])
+        for rank, sample_id in enumerate(sample_ids)
     ]
     missing = max(0, config.evaluation_labels - counts.evaluation_labelled)
     chosen += _evaluation_picks(evaluation_ids, missing, len(chosen), config, record.seed)

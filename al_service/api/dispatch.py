@@ -83,7 +83,9 @@ def _arguments(route: Route, path: dict[str, Any]) -> dict[str, Any]:
             raise NotFoundError(f"no such {key.removesuffix('_id')}")
     arguments = dict(path)
     if route.query is not None:
-        arguments["query"] = _validated(lambda kind: kind.model_validate(request.args.to_dict()), route.query, InvalidQueryError)
+        arguments["query"] = _validated(
+            lambda kind: kind.model_validate(request.args.to_dict()), route.query, InvalidQueryError
+        )
     if route.body is not None:
         arguments["body"] = _body(route, route.body)
     return arguments
@@ -94,7 +96,9 @@ def _body(route: Route, kind: type[BaseModel]) -> BaseModel:
         return _validated(lambda model: model.model_validate(_beacon_fields()), kind, InvalidBodyError)
     data = request.get_data()
     if data and not request.is_json:
-        raise InvalidBodyError(f"the body is {request.mimetype or 'of no type'}; send JSON with Content-Type: application/json")
+        raise InvalidBodyError(
+            f"the body is {request.mimetype or 'of no type'}; send JSON with Content-Type: application/json"
+        )
     return _validated(lambda model: model.model_validate_json(data or b"{}"), kind, InvalidBodyError)
 
 
@@ -102,7 +106,7 @@ def _beacon_fields() -> dict[str, Any]:
     """Fields of a beacon: JSON of whatever content type, or a form whose `ids` are numbers with commas or repeated."""
     if request.mimetype in FORM_TYPES:
         ids = [word for text in request.form.getlist("ids") for word in text.strip("[]").split(",") if word.strip()]
-        numbers = [int(word) if word.strip().isdecimal() else word for word in ids]
+        numbers = [int(word) if word.strip().isdecimal() and len(word) < 20 else word for word in ids]
         return {**request.form.to_dict(), "ids": numbers}
     try:
         fields = json.loads(request.get_data())
@@ -122,7 +126,9 @@ def _validated(
         # Neither the input nor pydantic's addresses go back: the input may be a password.
         found = error.errors(include_url=False, include_context=False, include_input=False)
         fields = [{"field": ".".join(map(str, item["loc"])), "message": _plain(item["msg"])} for item in found]
-        words = "; ".join(f"{item['field']}: {item['message']}" if item["field"] else item["message"] for item in fields)
+        words = "; ".join(
+            f"{item['field']}: {item['message']}" if item["field"] else item["message"] for item in fields
+        )
         raise refusal(words, fields=fields) from error
 
 

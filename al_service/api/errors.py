@@ -1,7 +1,7 @@
 """The one error body of the web: every exception becomes `{"error": {"code", "message", "details", "request_id"}}`.
 
-`describe` gives the facts, so that a page can show the same words. Details never hold secrets; a bug's traceback goes to
-the log with the request id, never to the caller. Installed by install.py.
+Details never hold secrets; a bug's traceback goes to the log with the request id, never to the caller. Outside
+JSON_PATHS the pages keep their own look.
 """
 
 import logging
@@ -55,7 +55,7 @@ class ErrorFacts:
 
 
 def describe(error: Exception) -> ErrorFacts:
-    """Status, code and words of any exception; one that is a bug is logged with its traceback and told apart by nothing."""
+    """Status, code and words of any exception; a bug is logged with its traceback and shown as nothing but a 500."""
     if isinstance(error, AlServiceError):
         return _of_own_error(error)
     if isinstance(error, HTTPException) and error.code is not None and error.code < 500:

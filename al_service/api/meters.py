@@ -1,6 +1,6 @@
 """What this process counts and times for /metrics. State of the database is not here: collector.py reads it at scrape.
 
-Counters and histograms belong to one process. With several web processes each has its own, and a scrape meets one of them.
+Counters and histograms belong to one process. With several web processes each has its own; a scrape meets one of them.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Histogram

@@ -1,4 +1,4 @@
-"""What callers send, as models: JSON bodies are strict (no "5" for 5, no unknown keys), query strings are text by nature."""
+"""What callers send, as models: JSON bodies are strict (no "5" for 5, no unknown keys), query strings are text."""
 
 from typing import Annotated, Any, Self
 
@@ -40,8 +40,8 @@ def _has_nul(value: Any) -> bool:
 class SignInBody(Body):
     """Name and password of a person."""
 
-    name: str
-    password: str
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=1000)
 
 
 class LeaseBody(Body):

@@ -1,4 +1,4 @@
-"""What a route is. Each routes module fills one `Routes` list with the decorator; install serves them, openapi describes them.
+"""What a route is. Each routes module fills one `Routes` list; install serves them, openapi describes them.
 
 One table for both, so the document cannot differ from the behaviour: path, method, role, body, query and answers are
 enforced by dispatch from the same record that the document is made of.
@@ -85,7 +85,7 @@ class Route:
         body: model of the JSON body; query: model of the query string.
         answers: status -> model of the body, ImageBytes, or None for no body.
         etag: the answer carries an ETag and is answered 304 when the caller has it.
-        is_beacon: `navigator.sendBeacon` calls it: text/plain or a form is taken too, and csrf_token may be in the body.
+        is_beacon: `navigator.sendBeacon` calls it: text/plain or a form will do, and csrf_token may be in the body.
         timer: name of the histogram of Meters that takes the seconds of good calls.
     """
 

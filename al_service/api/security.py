@@ -1,4 +1,4 @@
-"""What protects browsers: headers on every response, and the check of CSRF tokens. Tokens are made and signed by Flask-WTF."""
+"""What protects browsers: headers on every response, and CSRF tokens, which Flask-WTF makes, signs and checks."""
 
 from flask import Flask, Response
 from flask_wtf.csrf import ValidationError, generate_csrf, validate_csrf

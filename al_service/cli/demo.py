@@ -70,7 +70,7 @@ class Options:
 @click.option("--batch", type=click.IntRange(1), help="Labels per round (default: 2 % of the images, 10 to 200).")
 @click.option("--exit", "exit_at_end", is_flag=True, envvar="AL_DEMO_EXIT", help="Stop after the last round instead of serving on.")
 @click.pass_obj
-def demo(session: Session, **given: Any) -> None:
+def demo(session: Session, /, **given: Any) -> None:
     """The whole loop on real images, with simulated labelers and a page for you."""
     options = Options(**given)
     session.flags.setdefault("data_dir", None)
@@ -131,7 +131,7 @@ def _wait_until_ready(settings: Settings, child: subprocess.Popen[bytes], log_pa
         if child.poll() is not None:
             raise UnavailableError(f"`al up` ended at once; its last words:\n{_tail(log_path)}")
         with contextlib.suppress(requests.RequestException, ValueError):
-            parts = requests.get(f"{url_of(settings)}/health/ready", timeout=5).json()["parts"]
+            parts = requests.get(f"{settings.url}/health/ready", timeout=5).json()["parts"]
             if all(part["ok"] for part in parts.values()):
                 return
         time.sleep(0.2)
@@ -142,12 +142,6 @@ def _tail(path: Path) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
 
 
-def url_of(settings: Settings) -> str:
-    """Address of the web server."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}"
-
-
 class Demo:
     """One run against a service that is up."""
 
@@ -156,7 +150,7 @@ class Demo:
         self._settings = settings
         self._location = location
         self._console = console
-        self._url = url_of(settings)
+        self._url = settings.url
         self._stop = threading.Event()
         self._http = requests.Session()
 

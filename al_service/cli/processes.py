@@ -1,6 +1,5 @@
 """`al up` and its parts: web, worker, scheduler."""
 
-import os
 import secrets
 import socket
 import sys
@@ -10,11 +9,11 @@ from pathlib import Path
 import click
 
 from al_service.cli.session import Session
-from al_service.domain.states import Role
+from al_service.domain.states import QUEUES, Role
 from al_service.errors import ConflictError, UnavailableError
 from al_service.job_queue.broker import EmbeddedBroker
 from al_service.settings import Settings, environment_of
-from al_service.supervisor import ChildSpec, Supervisor
+from al_service.supervisor import ChildSpec, Supervisor, find_supervisor
 
 PORTS_TRIED = 50
 
@@ -34,35 +33,32 @@ def up(session: Session, data_dir: Path | None, host: str | None, port: int | No
         click.echo(f"port {settings.port} is taken; using {chosen}")
     settings = replace(settings, port=chosen, data_dir=settings.data_dir.resolve())
     session.flags.update({"port": chosen})
-    services = session.services
+    if (running := find_supervisor(settings.data_dir)) is not None:
+        raise ConflictError(f"{settings.data_dir} is already served by process {running}; stop it first or choose another --data")
     broker = None if settings.redis_url else EmbeddedBroker(settings.broker_socket.parent)
-    supervisor = Supervisor(children(settings), settings.data_dir)
-    with supervisor.lock():
-        if broker is not None:
-            broker.start()
-        try:
-            password = _first_admin(session)
-            click.echo(f"al is up at http://{settings.host}:{chosen}  (data in {settings.data_dir}, logs in {settings.data_dir}/logs)")
-            if password is not None:
-                click.echo(f"sign in as admin with the password {password}  (shown once; `al user add` makes more people)")
-            elif not services.accounts.users():
-                click.echo("no users yet: `al user add NAME --role admin`")
-            click.echo("Ctrl-C stops everything; nothing is lost.")
-            sys.stdout.flush()
-            supervisor.run()
-        finally:
-            if broker is not None:
-                broker.stop()
+    supervisor = Supervisor(children(settings, broker), settings.data_dir, say=lambda line: click.echo(line, err=True))
+    password = _first_admin(session)
+    sys.exit(supervisor.run(on_started=lambda: _greet(settings, password)))
 
 
-def children(settings: Settings) -> list[ChildSpec]:
-    """The processes of `al up`: web, scheduler and the workers, all with the same settings."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AL_")}
-    environment.update(environment_of(settings))
+def _greet(settings: Settings, password: str | None) -> None:
+    click.echo(f"al is up at {settings.url}")
+    click.echo(f"data in {settings.data_dir}, logs in {settings.data_dir / 'logs'}")
+    if password is not None:
+        click.echo(f"sign in as admin with the password {password} (shown once; `al user add` makes more people)")
+    click.echo("Ctrl-C stops everything; nothing is lost.")
+    sys.stdout.flush()
+
+
+def children(settings: Settings, broker: EmbeddedBroker | None) -> list[ChildSpec]:
+    """The processes of `al up`: broker (ended last), web, scheduler and workers, all with the same settings."""
+    # Threads that wait for each other sleep instead of spinning: web and scheduler share the cores with the workers.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **environment_of(settings)}
+    specs = []
+    if broker is not None and (command := broker.command()) is not None:
+        specs.append(ChildSpec("broker", command, ends_last=True))
     names = ["web", "scheduler", *(f"worker-{number}" for number in range(1, settings.workers + 1))]
-    return [
-        ChildSpec(name=name, argv=[sys.executable, "-m", "al_service", name.split("-")[0]], env=environment) for name in names
-    ]
+    return specs + [ChildSpec(name, [sys.executable, "-m", "al_service", name.split("-")[0]], environment) for name in names]
 
 
 def _first_admin(session: Session) -> str | None:
@@ -114,13 +110,14 @@ def web(session: Session, host: str | None, port: int | None) -> None:
 
 
 @click.command()
+@click.option("--queue", "queues", multiple=True, type=click.Choice(QUEUES), help="Only these queues, in this order (default: all).")
 @click.pass_obj
-def worker(session: Session) -> None:
+def worker(session: Session, queues: tuple[str, ...]) -> None:
     """A worker: takes jobs until it is stopped; as many as wanted, on as many machines."""
     # Loads torch: only for this command.
     from workers.process import main
 
-    sys.exit(main(session.settings))
+    sys.exit(main(session.settings, queues or QUEUES))
 
 
 @click.command()

@@ -50,7 +50,7 @@ def open_archive(path: Path, scratch: Path, limits: Limits) -> "ZipContainer | T
     for magic, kind in _COMPRESSED.items():
         if head.startswith(magic):
             return TarContainer(_unpack(path, kind, scratch, limits), kind, path, limits)
-    if head[257:262] == b"ustar":
+    if head[257:262] == b"ustar" or path.suffix == ".tar":  # tar had no mark before 1988
         return TarContainer(path.open("rb"), "tar", path, limits)
     found = next((name for magic, name in _FOREIGN.items() if head.startswith(magic)), "no archive that we know")
     raise InvalidSourceError(
@@ -103,7 +103,7 @@ class ZipContainer:
             name = _zip_name(info)
             problem = unsafe_reason(name)
             path = name if problem else relative_path(name)
-            if info.is_dir() or (problem is None and is_hidden(path)):
+            if name.endswith("/") or (problem is None and is_hidden(path)):
                 continue
             if stat.S_ISLNK(info.external_attr >> 16):
                 problem = problem or "it is a link: only files are taken from archives"

@@ -81,8 +81,9 @@ def cut_at_limit(entries: Iterable[Entry], limits: Limits) -> Iterator[Entry]:
 
 
 def take_listing(container: Container, limits: Limits) -> Listing:
-    """Return what the container holds: images by name (or by first bytes, as names found on the web end in anything), tables.
+    """Return what the container holds: images and tables.
 
+    Images are known by the name's ending or else by their first bytes, as names found on the web end in anything.
     Refused files and pictures in formats that are not read are among the images, with their problem; what is left out
     silently, and only counted, is no picture.
     """
@@ -109,7 +110,7 @@ def reader(container: Container, entry: Entry, limits: Limits) -> Callable[[], b
 
 def shown_id(entry: Entry) -> str:
     """Return the entry's external id."""
-    return printable_name(entry.path)
+    return printable_name(entry.path) or "(no name)"
 
 
 def _read_all(container: Container, entry: Entry, limits: Limits) -> bytes:

@@ -118,11 +118,15 @@ def _connect_public(host: str, port: int, timeout_s: float | None) -> socket.soc
 def _body(answer: Any, limits: Limits, until: float) -> bytes:
     """Read piece by piece: a server that drips one byte at a time never trips the socket's own timeout."""
     pieces, byte_count = [], 0
-    while piece := answer.read1(_CHUNK_BYTES):
+    declared = answer.headers.get("Content-Length", "")
+    whole = int(declared) if declared.isdigit() else None
+    while byte_count != whole and (piece := answer.read1(_CHUNK_BYTES)):
         pieces.append(piece)
         byte_count += len(piece)
         if byte_count > limits.file_max_bytes:
             raise RowUnreadableError(f"the answer has more than {limits.file_max_bytes:,} bytes")
         if time.monotonic() > until:
             raise RowUnreadableError(f"not complete after {limits.url_timeout_s:g} s")
+    if whole is not None and byte_count < whole:
+        raise RowUnreadableError(f"cut short: {byte_count:,} of {whole:,} bytes came")
     return b"".join(pieces)

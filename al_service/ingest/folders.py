@@ -1,6 +1,6 @@
 """A folder on this machine as a container. Follows links to files inside it, never links to folders."""
 
-# ruff: noqa: PTH100, PTH116, PTH118, PTH123
+# ruff: noqa: PTH100, PTH114, PTH116, PTH118, PTH123
 # os.path instead of Path: names stay exactly as the system gives them, and a million files take seconds less.
 
 import os
@@ -28,6 +28,7 @@ class FolderContainer:
         self._root = os.path.abspath(root)
         self._real_root = os.path.realpath(root)
         self._limits = limits
+        self._outside: dict[str, bool] = {}
         try:
             os.scandir(self._root).close()
         except OSError as error:
@@ -39,7 +40,10 @@ class FolderContainer:
 
     def find(self, path: str) -> Entry | None:
         """As in Container; an absolute path is taken if it lies inside the folder or allow_absolute_paths is set."""
-        if "\0" in path:
+        try:
+            if b"\0" in os.fsencode(path):
+                return None
+        except UnicodeEncodeError:  # from JSON's \ud800, which no file system can hold
             return None
         if self._leads_outside(path):  # before looking whether it is there: strangers learn nothing about this machine
             return Entry(path, problem=_OUTSIDE)
@@ -103,5 +107,13 @@ class FolderContainer:
     def _leads_outside(self, path: str) -> bool:
         if self._limits.allow_absolute_paths:
             return False
-        real = os.path.realpath(os.path.join(self._root, path))
+        full = os.path.join(self._root, path)
+        folder, name = os.path.split(full)
+        if name in ("", ".", "..") or os.path.islink(full):
+            return self._is_outside(os.path.realpath(full))
+        if folder not in self._outside:  # every folder once: this costs more than all else about a file
+            self._outside[folder] = self._is_outside(os.path.realpath(folder))
+        return self._outside[folder]
+
+    def _is_outside(self, real: str) -> bool:
         return os.path.commonpath((self._real_root, real)) != self._real_root

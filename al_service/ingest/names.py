@@ -34,7 +34,7 @@ def printable_name(name: str) -> str:
     >>> printable_name("cat/é 1.jpg")
     'cat/é 1.jpg'
     >>> printable_name("a\\udcff.jpg")
-    'a\\\\xff.jpg~03af7e8f'
+    'a\\\\xff.jpg~4714c1ab'
     """
     if name.isascii() and name.isprintable():
         return name

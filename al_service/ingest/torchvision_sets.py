@@ -85,8 +85,9 @@ def _load(name: str, kwargs: dict[str, Any], root: Path) -> Any:
         with _network_timeout():
             return getattr(datasets, name)(root=str(root), download=True, **kwargs)
     except (RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
         raise UnavailableError(
-            f"torchvision:{name} is not whole below {root} and could not be downloaded ({error}): "
+            f"torchvision:{name} is not whole below {root} and could not be downloaded ({reason}): "
             "check the network, or copy its files there"
         ) from error
 

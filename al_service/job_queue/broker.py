@@ -27,6 +27,7 @@ SOCKET_PATH_MAX_BYTES = 100
 SOCKET_NAME = "valkey.sock"
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
+ENDING_S = 1.0
 _PING_TIMEOUT_S = 2.0
 _POLL_S = 0.02
 
@@ -101,13 +102,20 @@ class EmbeddedBroker:
     def command(self) -> list[str] | None:
         """The server's command line with its folder made ready, or None when a server answers already (use that one).
 
+        One that answers is watched for a second first: it may be ending with a supervisor that was just killed.
+
         Raises:
             BrokerMissingError: no binary for this platform.
             BrokerSilentError: the socket is held by a process that does not answer.
         """
         socket_path = self.socket_path
+        deadline = time.monotonic() + ENDING_S
         with self._locked():
-            return self._argv(socket_path) if _make_way(socket_path) else None
+            while not _make_way(socket_path):
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(_POLL_S)
+            return self._argv(socket_path)
 
     def start(self, launch: Callable[[Sequence[str]], Sequence[str]] = list) -> None:
         """Start a server and wait until it answers; one that answers already is adopted.

@@ -73,7 +73,7 @@ class RqJobQueue:
                 pipe.lrem(queue.key, 0, rq_id)
                 pipe.zrem(queue.failed_job_registry.key, rq_id)
                 pipe.zrem(queue.finished_job_registry.key, rq_id)
-                # Not `enqueue`: inside a pipeline it begins with WATCH, which must not follow other commands.
+                # Not `enqueue`: it opens a transaction of its own and refuses a pipeline that holds commands already.
                 pipe.sadd(queue.redis_queues_keys, queue.key)
                 self._rq_job(queue, job).save(pipeline=pipe)
                 queue.push_job_id(rq_id, pipeline=pipe)

@@ -97,7 +97,7 @@ def from_bytes(data: bytes, source: str = "checkpoint") -> Checkpoint:
     try:
         class_names = tuple(metadata["class_names"])
         network = build(metadata["network_name"], len(class_names), metadata["image_px"])
-        checkpoint = Checkpoint(network, class_names, metadata["seed"], metadata["extra"])
+        checkpoint = Checkpoint(network, class_names, int(metadata["seed"]), dict(metadata["extra"]))
     except (KeyError, TypeError, ValueError, InvalidInputError) as error:
         raise InvalidCheckpointError(f"{source} has metadata that no network fits: {error}") from error
     load_exactly(network, tensors, source)

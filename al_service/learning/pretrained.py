@@ -7,6 +7,7 @@ torch.hub has no timeout, so the fetch is ours; file name, folder and the check 
 
 import hashlib
 import http.client
+import pickle
 import re
 import time
 import urllib.request
@@ -44,7 +45,12 @@ def load_default(model: nn.Module, name: str) -> None:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
     if not path.exists():
         fetch(weights.url, path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise WeightsUnavailableError(
+            f"weights at {path} are damaged ({error}); delete it to fetch them again"
+        ) from error
     # googlenet and inception carry auxiliary classifiers that are built for training from scratch only.
     model.load_state_dict({key: state[key] for key in model.state_dict() if key in state}, strict=False)
 
@@ -117,3 +123,7 @@ def _copy(url: str, file: BinaryIO, digest: Any) -> None:
                 raise TimeoutError(f"not complete after {DOWNLOAD_LIMIT_S:.0f} s")
             file.write(block)
             digest.update(block)
+        # Python reports a connection that closes early as the end of the file.
+        promised = answer.headers.get("Content-Length")
+        if promised is not None and int(promised) != file.tell():
+            raise OSError(f"the answer ended after {file.tell()} of {promised} bytes")

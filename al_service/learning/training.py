@@ -173,7 +173,7 @@ class _Run:
         self.train_part, self.validation_part = validation_split(labels, self.rng)
         self.steps_max = config.epochs_max * len(epoch_minibatches(self.train_part, config.minibatch_size, self.rng))
         self.steps = 0
-        weights = _class_weights(labels[self.train_part], network.class_count) if config.class_balance else None
+        weights = class_weights(labels[self.train_part], network.class_count) if config.class_balance else None
         self.loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=config.label_smoothing).to(device)
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -253,7 +253,7 @@ def schedule(step: int, steps_max: int) -> float:
     return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps_max))
 
 
-def _class_weights(labels: np.ndarray, class_count: int) -> Tensor:
+def class_weights(labels: np.ndarray, class_count: int) -> Tensor:
     """(C,) weights that make every present class count the same, 1 on average over samples; 1 for absent classes."""
     counts = np.bincount(labels, minlength=class_count)
     present = np.count_nonzero(counts)

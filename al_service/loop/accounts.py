@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from al_service.domain.records import Token, User
 from al_service.domain.states import Role
-from al_service.errors import InvalidInputError, NotFoundError, PermissionDeniedError
+from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
 from al_service.loop.ports import Store
 
 USER_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -38,6 +38,12 @@ class InvalidTokenError(PermissionDeniedError):
 
     code = "invalid_token"
     http_status = 401
+
+
+class LastAdminError(ConflictError):
+    """Without this admin nobody could manage users any more; nothing was changed."""
+
+    code = "last_admin"
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,34 @@ class Accounts:
         with self._store.write() as tx:
             hashed = hash_password(password) if password is not None else None
             tx.accounts.set_user(known.id, role=role, password_hash=hashed, is_active=True)
+            return tx.accounts.get_user(known.id)
+
+    def change_user(
+        self,
+        name: str,
+        *,
+        role: Role | None = None,
+        password: str | None = None,
+        is_active: bool | None = None,
+        by_user_id: int | None = None,
+    ) -> User:
+        """Change what is given; a new password and switching off end the person's sessions.
+
+        Raises:
+            NotFoundError: no such user.
+            InvalidInputError: a password outside 8..1000 characters.
+            LastAdminError: nobody would be left who may manage users.
+        """
+        hashed = None if password is None else hash_password(password)
+        now = self._clock()
+        known = self.get_user(name)
+        with self._store.write() as tx:
+            tx.accounts.set_user(known.id, role=role, password_hash=hashed, is_active=is_active)
+            admins = [user for user in tx.accounts.users() if user.role is Role.ADMIN and user.is_active]
+            if known.role is Role.ADMIN and not admins:
+                raise LastAdminError(f"{name} is the last active admin; make somebody else admin first", user=name)
+            details = {"role": role, "password": password is not None, "is_active": is_active}
+            tx.accounts.add_audit(user_id=by_user_id, action="user.change", subject=name, details=details, now=now)
             return tx.accounts.get_user(known.id)
 
     def get_user(self, name: str) -> User:

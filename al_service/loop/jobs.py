@@ -118,6 +118,16 @@ class Jobs:
             job = tx.jobs.get(job_id)
             self._fail(tx, job, attempt, message[:ERROR_LENGTH_MAX], now, retryable)
 
+    def release(self, job_id: int, attempt: int, message: str) -> None:
+        """A worker that is being stopped gives its attempt back: due at once, not counted against attempts_max."""
+        now = self._clock()
+        with self._store.write() as tx:
+            if not tx.jobs.requeue(job_id, attempt, now, message[:ERROR_LENGTH_MAX], now, counted=False):
+                return
+            job = tx.jobs.get(job_id)
+            tx.jobs.set_announced(job_id, job.attempt, now)
+        self.ring(job)
+
     def _fail(self, tx: Transaction, job: Job, attempt: int, message: str, now: datetime, retryable: bool) -> None:
         if retryable and attempt < job.attempts_max:
             delay = timedelta(seconds=self._limits.retry_delay_s * 2 ** (attempt - 1))
@@ -152,10 +162,15 @@ class Jobs:
         return fresh
 
     def cancel(self, job_id: int) -> Job:
-        """Stop a queued or running job; its worker notices at its next heartbeat."""
+        """Stop a queued or running job; its worker notices at its next heartbeat.
+
+        A round whose job is stopped counts as failed, so that retrying the job takes it up again.
+        """
+        now = self._clock()
         with self._store.write() as tx:
-            tx.jobs.get(job_id)
-            tx.jobs.cancel(job_id, self._clock())
+            job = tx.jobs.get(job_id)
+            if tx.jobs.cancel(job_id, now):
+                _fail_round(tx, job, f"job {job_id} was cancelled", now)
             return tx.jobs.get(job_id)
 
     def reconcile(self) -> int:

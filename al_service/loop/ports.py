@@ -339,8 +339,12 @@ class JobRows(Protocol):
     def fail(self, job_id: int, attempt: int, error: str, now: datetime) -> bool:
         """running or queued -> failed if this attempt still counts."""
 
-    def requeue(self, job_id: int, attempt: int, not_before: datetime, error: str, now: datetime) -> bool:
-        """This attempt failed or was lost: back to queued as attempt + 1, not before that time; never announced."""
+    def requeue(
+        self, job_id: int, attempt: int, not_before: datetime, error: str, now: datetime, *, counted: bool = True
+    ) -> bool:
+        """This attempt failed or was lost: back to queued as attempt + 1, not before that time; never announced.
+
+        With `counted` False attempts_max grows with it: the attempt was nobody's fault."""
 
     def cancel(self, job_id: int, now: datetime) -> bool:
         """queued or running -> cancelled."""
@@ -463,3 +467,12 @@ class Artifacts(Protocol):
 
     def has(self, name: str) -> bool:
         """True when there."""
+
+
+def image_name(sha256: str) -> str:
+    """The artifact name of an image's bytes.
+
+    >>> image_name("ab" * 32)[:12]
+    'images/ab/ab'
+    """
+    return f"images/{sha256[:2]}/{sha256}"

@@ -19,6 +19,7 @@ CLASS_NAME_LENGTH_MAX = 100
 CLASSES_MAX = 2000
 LABEL_SOURCES = ("auto", "column", "folder", "none")
 LABEL_USES = ("all", "evaluation", "none")
+SPLIT_WORDS = {"pool": Split.POOL, "train": Split.TRAIN, "test": Split.EVALUATION, "evaluation": Split.EVALUATION}
 
 
 class Projects:
@@ -109,13 +110,12 @@ class Projects:
         Raises:
             InvalidInputError: a word that is not one of these.
         """
-        target = {None: None, "test": Split.EVALUATION, **{item.value: item for item in Split}}.get(split, "bad")
-        if target == "bad":
-            raise InvalidInputError(f"split={split!r} is not one of pool, train, test, evaluation")
+        if split is not None and split not in SPLIT_WORDS:
+            raise InvalidInputError(f"split={split!r} is not one of {', '.join(SPLIT_WORDS)}")
         for key, value, allowed in (("labels", labels, LABEL_SOURCES), ("use_labels", use_labels, LABEL_USES)):
             if value not in allowed:
                 raise InvalidInputError(f"{key}={value!r} is not one of {', '.join(allowed)}")
-        payload = {"location": location, "labels": labels, "use_labels": use_labels, "split": target}
+        payload = {"location": location, "labels": labels, "use_labels": use_labels, "split": SPLIT_WORDS[split] if split else None}
         now = self._clock()
         with self._store.write() as tx:
             project = active_project(tx, name)

@@ -1,7 +1,7 @@
 """The append-only log of answers in SQL. Nothing here updates or deletes an annotation; triggers would refuse it.
 
-On PostgreSQL ids come from a sequence, which is handed out before the commit. Whoever appends therefore locks the project
-first, so that ids of one project become visible in order and a round's watermark cannot overtake a slower writer.
+On PostgreSQL ids come from a sequence, which is handed out before the commit. Whoever appends therefore locks the
+project first, so that its ids become visible in order and a round's watermark cannot overtake a slower writer.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,21 @@ from al_service.storage.schema import labels as labels_table
 ANSWERS = (AnnotationKind.LABEL, AnnotationKind.SKIP, AnnotationKind.FLAG)
 
 
+#: Aliases are made once: making one copies every column of the table.
+UNDO = annotations.alias("undo")
+
+
 def is_undone(answer: "sa.FromClause" = annotations) -> "sa.ColumnElement[bool]":
     """True for annotations that another row takes back."""
-    undo = annotations.alias("undo")
-    return sa.exists().where(undo.c.undoes_id == answer.c.id).correlate(answer)
+    return sa.exists().where(UNDO.c.undoes_id == answer.c.id).correlate(answer)
+
+
+SELECT: "sa.Select[Any]" = (
+    sa.select(annotations, classes.c.name.label("class_name"), is_undone().label("is_undone"))
+    .select_from(annotations)
+    .outerjoin(classes, classes.c.id == annotations.c.class_id)
+)
+ACTIVE = SELECT.where(is_(annotations.c.kind, *ANSWERS), ~is_undone())
 
 
 class SqlAnnotationRows:
@@ -139,26 +150,26 @@ class SqlAnnotationRows:
 
     def find_by_key(self, user_id: int, client_key: str) -> Annotation | None:
         """The annotation that this person's client made under that key, or None."""
-        statement = _select().where(annotations.c.user_id == user_id, annotations.c.client_key == client_key)
+        statement = SELECT.where(annotations.c.user_id == user_id, annotations.c.client_key == client_key)
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else _annotation(row)
 
     def get(self, annotation_id: int) -> Annotation:
         """The annotation, or NotFoundError."""
-        row = self._connection.execute(_select().where(annotations.c.id == annotation_id)).one_or_none()
+        row = self._connection.execute(SELECT.where(annotations.c.id == annotation_id)).one_or_none()
         if row is None:
             raise NotFoundError(f"no annotation with id {annotation_id}", annotation=annotation_id)
         return _annotation(row)
 
     def active_of_sample(self, sample_id: int) -> list[Annotation]:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
-        statement = _active().where(annotations.c.sample_id == sample_id).order_by(annotations.c.id)
+        statement = ACTIVE.where(annotations.c.sample_id == sample_id).order_by(annotations.c.id)
         return [_annotation(row) for row in self._connection.execute(statement)]
 
     def recent_of_user(self, project_id: int, user_id: int, limit: int) -> list[Annotation]:
         """This person's answers that are not undone, newest first."""
         mine = (annotations.c.project_id == project_id) & (annotations.c.user_id == user_id)
-        statement = _active().where(mine).order_by(annotations.c.id.desc()).limit(limit)
+        statement = ACTIVE.where(mine).order_by(annotations.c.id.desc()).limit(limit)
         return [_annotation(row) for row in self._connection.execute(statement)]
 
     def latest_id(self, project_id: int) -> int:
@@ -199,18 +210,6 @@ def _import_row(
         "is_import": True,
         "created_at": now,
     }
-
-
-def _select() -> "sa.Select[Any]":
-    return (
-        sa.select(annotations, classes.c.name.label("class_name"), is_undone().label("is_undone"))
-        .select_from(annotations)
-        .outerjoin(classes, classes.c.id == annotations.c.class_id)
-    )
-
-
-def _active() -> "sa.Select[Any]":
-    return _select().where(is_(annotations.c.kind, *ANSWERS), ~is_undone())
 
 
 def _annotation(row: "sa.Row[Any]") -> Annotation:

@@ -1,17 +1,16 @@
-"""Files by name in a folder: images by content hash, checkpoints, arrays. A file is either there as a whole or not at all."""
+"""Files by name in a folder: images by content hash, checkpoints, arrays. A file is there as a whole or not at all."""
 
 import errno
 import os
-import re
 import shutil
 import uuid
 from pathlib import Path
 
 from al_service.errors import InvalidInputError, NotFoundError, UnavailableError
+from al_service.loop.ports import image_name as image_name
 
 NAME_BYTES_MAX = 1000
 PART_BYTES_MAX = 200
-SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -19,20 +18,6 @@ class ArtifactStorageError(UnavailableError):
     """The disk refused: full, read-only or broken; names the path and the free bytes."""
 
     code = "artifact_storage"
-
-
-def image_name(sha256: str) -> str:
-    """The artifact name of an image's bytes, 256 folders deep at most.
-
-    Raises:
-        InvalidInputError: not 64 lower-case hexadecimal digits.
-
-    >>> image_name("ab" * 32)[:12]
-    'images/ab/ab'
-    """
-    if not SHA256_PATTERN.fullmatch(sha256):
-        raise InvalidInputError(f"{sha256[:80]!r} is not a SHA-256 hash; expected 64 lower-case hexadecimal digits")
-    return f"images/{sha256[:2]}/{sha256}"
 
 
 class FileArtifacts:
@@ -66,7 +51,7 @@ class FileArtifacts:
             _make_folders(target.parent)
             try:
                 _write_durably(temporary, data)
-                os.replace(temporary, target)
+                temporary.replace(target)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -129,7 +114,7 @@ def _make_folders(folder: Path) -> None:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    with open(path, "xb") as file:
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -5,7 +5,6 @@ A value that one of the two databases could not give back unchanged is refused o
 
 import json
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +17,9 @@ from al_service.errors import InvalidInputError
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 #: Text that stands in an index: a PostgreSQL index row holds at most 2704 bytes.
 KEY_BYTES_MAX = 2000
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class UnstorableValueError(InvalidInputError, DontWrapMixin):
@@ -74,15 +76,6 @@ class CleanText(sa.types.TypeDecorator[str]):
         return value
 
 
-def state_column(name: str, kind: type[StrEnum]) -> sa.Column[Any]:
-    """A column that holds a value of `kind`, with a CHECK constraint of that name."""
-    values = [member.value for member in kind]
-    column_type = sa.Enum(
-        kind, name=name, native_enum=False, create_constraint=True, length=20, values_callable=lambda _: values
-    )
-    return sa.Column(name, column_type, nullable=False)
-
-
 def json_text(value: Any) -> str:
     """JSON that both databases give back unchanged.
 
@@ -90,7 +83,7 @@ def json_text(value: Any) -> str:
         UnstorableValueError: NaN, infinity, NUL, a lone surrogate, or something JSON does not know.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = _encode(value)
     except (TypeError, ValueError) as error:
         raise UnstorableValueError(f"not storable as JSON: {error}") from error
     _checked_utf8(text)

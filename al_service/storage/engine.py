@@ -1,8 +1,8 @@
 """How the service talks to its database: one writer and one reader engine for a URL, with every durability knob set.
 
-SQLite: a file in WAL mode, synchronous=FULL, foreign keys on; a write is BEGIN IMMEDIATE, a read is a snapshot on a connection
-that cannot write. PostgreSQL: writes are READ COMMITTED with synchronous_commit=on, reads are a REPEATABLE READ snapshot.
-Nothing is retried here.
+SQLite: a file in WAL mode, synchronous=FULL, foreign keys on; a write is BEGIN IMMEDIATE, a read is a snapshot on a
+connection that cannot write. PostgreSQL: writes are READ COMMITTED with synchronous_commit=on, reads are a REPEATABLE
+READ snapshot. Nothing is retried here.
 """
 
 import sqlite3

@@ -1,7 +1,8 @@
 """Database errors turned into the service's own, at the one seam where SQLAlchemy meets the driver.
 
-Unique and foreign keys become ConflictError; locks, timeouts, full disks and lost servers become UnavailableError; values
-that do not fit become InvalidInputError. Anything else (a CHECK, a missing column, a trigger that refuses) is a bug and stays.
+Unique and foreign keys become ConflictError; locks, timeouts, full disks and lost servers become UnavailableError;
+values that do not fit become InvalidInputError. Anything else (a CHECK, a missing column, a trigger that refuses) is a
+bug and stays.
 """
 
 import sqlite3

@@ -121,9 +121,16 @@ class SqlJobRows:
         values = {"state": JobState.FAILED, "error": error, "finished_at": now}
         return self._move(job_id, attempt, (JobState.RUNNING, JobState.QUEUED), **values)
 
-    def requeue(self, job_id: int, attempt: int, not_before: datetime, error: str, now: datetime) -> bool:
-        """This attempt failed or was lost: back to queued as attempt + 1, not before that time; never announced."""
-        values = FRESH_ATTEMPT | {"attempt": attempt + 1, "not_before": not_before, "error": error}
+    def requeue(
+        self, job_id: int, attempt: int, not_before: datetime, error: str, now: datetime, *, counted: bool = True
+    ) -> bool:
+        """This attempt failed or was lost: back to queued as attempt + 1, not before that time; never announced.
+
+        With `counted` False attempts_max grows with it: the attempt was nobody's fault.
+        """
+        values: dict[str, Any] = FRESH_ATTEMPT | {"attempt": attempt + 1, "not_before": not_before, "error": error}
+        if not counted:
+            values["attempts_max"] = jobs.c.attempts_max + 1
         return self._move(job_id, attempt, (JobState.RUNNING, JobState.QUEUED), **values)
 
     def cancel(self, job_id: int, now: datetime) -> bool:
@@ -132,7 +139,7 @@ class SqlJobRows:
         return self._change(job_id, (alive,), state=JobState.CANCELLED, finished_at=now)
 
     def reset(self, job_id: int, now: datetime) -> bool:
-        """failed or cancelled -> queued as attempt + 1 with attempts_max raised to allow it (a person pressed retry)."""
+        """failed or cancelled -> queued as attempt + 1 with attempts_max raised to allow it (a person asked)."""
         over = is_(jobs.c.state, JobState.FAILED, JobState.CANCELLED)
         following = jobs.c.attempt + 1
         values = FRESH_ATTEMPT | {
@@ -143,8 +150,8 @@ class SqlJobRows:
         }
         return self._change(job_id, (over,), **values)
 
-    def _move(self, job_id: int, attempt: int, states: tuple[JobState, ...], **values: Any) -> bool:
-        return self._change(job_id, (jobs.c.attempt == attempt, is_(jobs.c.state, *states)), **values)
+    def _move(self, job_id: int, current: int, states: tuple[JobState, ...], **values: Any) -> bool:
+        return self._change(job_id, (jobs.c.attempt == current, is_(jobs.c.state, *states)), **values)
 
     def _change(self, job_id: int, conditions: "tuple[sa.ColumnElement[bool], ...]", **values: Any) -> bool:
         statement = sa.update(jobs).where(jobs.c.id == job_id, *conditions).values(values)

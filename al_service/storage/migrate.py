@@ -1,4 +1,4 @@
-"""Alembic without a command line: the schema's revision is read and raised from code, inside the caller's transaction."""
+"""Alembic without a command line: the schema's revision is read and raised inside the caller's transaction."""
 
 import threading
 from pathlib import Path

@@ -1,7 +1,7 @@
 """How many samples of a project are in which state, in one statement whose cost does not grow with the pool.
 
-Triggers keep `sample_counts` (project, split, state -> count). Who is free or leased follows from the open selections and
-open leases, which are few; who is in no queue is the rest.
+Triggers keep `sample_counts` (project, split, state -> count). Who is free or leased follows from the open selections
+and open leases, which are few; who is in no queue is the rest.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from al_service.domain.records import PoolCounts
 from al_service.domain.states import AssignmentState, SampleState, SelectionState, Split
+from al_service.storage.column_types import ID
 from al_service.storage.schema import assignments, is_, job_rejections, jobs, sample_counts, samples, selections
 
 FREE, LEASED, REJECTED = "free", "leased", "rejected"
@@ -22,7 +23,7 @@ def count_pool(connection: sa.Connection, project_id: int) -> PoolCounts:
     Cost: a few rows, plus one look-up for each open selection and open lease of the project.
     """
     found: Counter[tuple[str, str]] = Counter()
-    for row in connection.execute(_statement(project_id)):
+    for row in connection.execute(STATEMENT, {"project_id": project_id}):
         found[row.split, row.state] = row.number
     pool = {state: found[Split.POOL.value, state.value] for state in SampleState}
     free, leased = found[FREE, ""], found[LEASED, ""]
@@ -41,7 +42,8 @@ def count_pool(connection: sa.Connection, project_id: int) -> PoolCounts:
     )
 
 
-def _statement(project_id: int) -> "sa.CompoundSelect[Any]":
+def _statement() -> "sa.CompoundSelect[Any]":
+    project_id = sa.bindparam("project_id", type_=ID)
     kept = sa.select(sample_counts.c.split, sample_counts.c.state, sample_counts.c.count.label("number")).where(
         sample_counts.c.project_id == project_id
     )
@@ -83,3 +85,6 @@ def _statement(project_id: int) -> "sa.CompoundSelect[Any]":
 
 def _named(name: str, count: "sa.Select[int]") -> "sa.Select[Any]":
     return sa.select(sa.literal(name), sa.literal(""), count.scalar_subquery())
+
+
+STATEMENT = _statement()

@@ -75,7 +75,7 @@ class SqlProjectRows:
         ]
 
     def lock(self, project_id: int) -> None:
-        """Make other writers that lock this project wait until this transaction ends (SQLite: all writers already do)."""
+        """Make others that lock this project wait until this transaction ends (SQLite: all writers already do)."""
         wait_for(self._connection, projects, project_id)
 
     def add_classes(self, project_id: int, class_names: Sequence[str]) -> None:

@@ -9,12 +9,19 @@ from al_service.domain.records import Assignment, Selection
 from al_service.domain.states import AssignmentState
 from al_service.errors import ConflictError, NotFoundError
 from al_service.storage.dialect import insert_into
-from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, sample_from
-from al_service.storage.schema import assignments, is_, samples, selections, users
-from al_service.storage.schema import rounds as rounds_table
+from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, get_sample, sample_from
+from al_service.storage.schema import assignments, is_, rounds, samples, selections, users
 from al_service.storage.selections import SELECTION_COLUMNS, SqlSelectionRows, selection_from
 
 OPEN_LEASE = is_(assignments.c.state, AssignmentState.OPEN)
+
+# SELECTION_COLUMNS brings the selection's id under the name that the lease's own column has.
+LEASE_COLUMNS = [column for column in assignments.c if column.name != "selection_id"]
+SELECT = sa.select(*LEASE_COLUMNS, *SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_from(
+    SAMPLE_WITH_CLASS.join(selections, selections.c.sample_id == samples.c.id)
+    .join(rounds, rounds.c.id == selections.c.round_id)
+    .join(assignments, assignments.c.selection_id == selections.c.id)
+)
 
 
 class SqlQueueRows(SqlSelectionRows):
@@ -24,11 +31,7 @@ class SqlQueueRows(SqlSelectionRows):
         self, selection: Selection, user_id: int, slot: int, expires_at: datetime, now: datetime
     ) -> Assignment:
         """Lease. ConflictError when the (selection, slot) or (selection, user) already has an open lease."""
-        statement = sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS).where(samples.c.id == selection.sample_id)
-        row = self._connection.execute(statement).one_or_none()
-        if row is None:
-            raise NotFoundError(f"no sample with id {selection.sample_id}", sample=selection.sample_id)
-        sample = sample_from(row)
+        sample = get_sample(self._connection, selection.sample_id)
         values = {
             "project_id": sample.project_id,
             "selection_id": selection.id,
@@ -56,7 +59,7 @@ class SqlQueueRows(SqlSelectionRows):
 
     def get_assignment(self, assignment_id: int) -> Assignment:
         """The assignment, or NotFoundError."""
-        row = self._connection.execute(_select().where(assignments.c.id == assignment_id)).one_or_none()
+        row = self._connection.execute(SELECT.where(assignments.c.id == assignment_id)).one_or_none()
         if row is None:
             raise _no_assignment(assignment_id)
         return _assignment(row)
@@ -64,7 +67,7 @@ class SqlQueueRows(SqlSelectionRows):
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""
         mine = (assignments.c.project_id == project_id) & (assignments.c.user_id == user_id)
-        statement = _select().where(mine, OPEN_LEASE).order_by(assignments.c.id)
+        statement = SELECT.where(mine, OPEN_LEASE).order_by(assignments.c.id)
         return [_assignment(row) for row in self._connection.execute(statement)]
 
     def set_assignment(self, assignment_id: int, state: AssignmentState, *, expires_at: datetime | None = None) -> None:
@@ -83,6 +86,12 @@ class SqlQueueRows(SqlSelectionRows):
             statement = statement.where(assignments.c.project_id == project_id)
         return self._connection.execute(statement.values(state=AssignmentState.EXPIRED)).rowcount
 
+    def held_sample_ids(self, project_id: int) -> set[int]:
+        """Samples that somebody holds a lease on."""
+        joined = selections.join(assignments, assignments.c.selection_id == selections.c.id)
+        held = sa.select(selections.c.sample_id).select_from(joined)
+        return set(self._connection.execute(held.where(assignments.c.project_id == project_id, OPEN_LEASE)).scalars())
+
     def holders(self, project_id: int) -> dict[str, int]:
         """User name -> how many open leases."""
         statement = (
@@ -92,15 +101,6 @@ class SqlQueueRows(SqlSelectionRows):
             .group_by(users.c.name)
         )
         return dict(sorted((row.name, row.held) for row in self._connection.execute(statement)))
-
-
-def _select() -> "sa.Select[Any]":
-    joined = (
-        SAMPLE_WITH_CLASS.join(selections, selections.c.sample_id == samples.c.id)
-        .join(rounds_table, rounds_table.c.id == selections.c.round_id)
-        .join(assignments, assignments.c.selection_id == selections.c.id)
-    )
-    return sa.select(assignments, *SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_from(joined)
 
 
 def _assignment(row: "sa.Row[Any]") -> Assignment:

@@ -16,6 +16,13 @@ from al_service.storage.schema import is_, models, round_stages, rounds, selecti
 
 OPEN_STATES = tuple(state for state in RoundState if state.is_open)
 
+_CHOSEN = sa.select(sa.func.count()).where(selections.c.round_id == rounds.c.id)
+SELECT = sa.select(
+    rounds,
+    _CHOSEN.scalar_subquery().label("selected_count"),
+    _CHOSEN.where(is_(selections.c.state, SelectionState.DONE)).scalar_subquery().label("answered_count"),
+)
+
 
 class SqlRoundRows:
     """As in `loop.ports.RoundRows`."""
@@ -101,11 +108,11 @@ class SqlRoundRows:
 
     def all(self, project_id: int, *, limit: int = 200) -> list[Round]:
         """Rounds by number, the newest `limit`."""
-        newest = _select().where(rounds.c.project_id == project_id).order_by(rounds.c.number.desc()).limit(limit)
+        newest = SELECT.where(rounds.c.project_id == project_id).order_by(rounds.c.number.desc()).limit(limit)
         return self._read(newest)[::-1]
 
     def _find(self, *conditions: "sa.ColumnElement[bool]") -> Round | None:
-        return next(iter(self._read(_select().where(*conditions))), None)
+        return next(iter(self._read(SELECT.where(*conditions))), None)
 
     def _read(self, statement: "sa.Select[Any]") -> list[Round]:
         rows = self._connection.execute(statement).all()
@@ -192,16 +199,6 @@ class SqlRoundRows:
         statement = sa.select(models).where(condition).order_by(models.c.id.desc()).limit(1)
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else _model(row)
-
-
-def _select() -> "sa.Select[Any]":
-    chosen = sa.select(sa.func.count()).where(selections.c.round_id == rounds.c.id)
-    answered = chosen.where(is_(selections.c.state, SelectionState.DONE))
-    return sa.select(
-        rounds,
-        chosen.scalar_subquery().label("selected_count"),
-        answered.scalar_subquery().label("answered_count"),
-    )
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ SAMPLE_COLUMNS = (
     *(column.label(f"sample_{column.name}") for column in samples_table.c),
     classes.c.name.label("sample_class_name"),
 )
+SELECT = sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS)
 LEARNING_SPLITS = (Split.POOL, Split.TRAIN)
 
 
@@ -67,11 +68,7 @@ class SqlSampleRows:
 
     def get(self, sample_id: int) -> Sample:
         """The sample, or NotFoundError."""
-        statement = sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS).where(samples_table.c.id == sample_id)
-        row = self._connection.execute(statement).one_or_none()
-        if row is None:
-            raise _no_sample(sample_id)
-        return sample_from(row)
+        return get_sample(self._connection, sample_id)
 
     def counts(self, project_id: int) -> PoolCounts:
         """Counts by state, consistent with each other (one statement)."""
@@ -154,7 +151,7 @@ class SqlSampleRows:
         state: SampleState,
         now: datetime,
     ) -> None:
-        """What the project now believes of the sample: class (None: no label), how many votes, resting on which annotation.
+        """What the project now believes: class (None: no label), how many votes, resting on which annotation.
 
         Raises:
             InvalidInputError: the class is not one of the project's, or state and class disagree.
@@ -206,6 +203,14 @@ class SqlSampleRows:
             .limit(limit)
         )
         return [RejectedRow(row.external_id, row.reason) for row in self._connection.execute(statement)]
+
+
+def get_sample(connection: sa.Connection, sample_id: int) -> Sample:
+    """The sample, or NotFoundError."""
+    row = connection.execute(SELECT.where(samples_table.c.id == sample_id)).one_or_none()
+    if row is None:
+        raise _no_sample(sample_id)
+    return sample_from(row)
 
 
 def sample_from(row: "sa.Row[Any]") -> Sample:

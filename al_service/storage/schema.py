@@ -1,4 +1,4 @@
-"""The tables: SQLAlchemy Core, the same on SQLite and PostgreSQL. Promises are constraints, hot questions have an index.
+"""The tables: SQLAlchemy Core, the same on SQLite and PostgreSQL. Promises are constraints, hot questions an index.
 
 The migrations create all this (and the append-only triggers); a test compares the two. JSON is plain JSON text on both
 databases, not JSONB: what is stored comes back exactly, key order and number form included.
@@ -21,7 +21,8 @@ from al_service.domain.states import (
     Stage,
     StageState,
 )
-from al_service.storage.column_types import ID, KEY_BYTES_MAX, CleanText, UtcTime, state_column
+from al_service.storage import columns
+from al_service.storage.column_types import ID
 
 NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
@@ -30,41 +31,6 @@ NAMING_CONVENTION = {
     "ck": "ck_%(table_name)s_%(constraint_name)s",
 }
 metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
-
-
-def _id() -> "sa.Column[int]":
-    return sa.Column("id", ID, primary_key=True)
-
-
-def _ref(target: str, name: str | None = None, *, nullable: bool = False) -> "sa.Column[int]":
-    singular = {"classes": "class"}.get(target, target.removesuffix("s"))
-    return sa.Column(name or f"{singular}_id", ID, sa.ForeignKey(f"{target}.id"), nullable=nullable)
-
-
-def _key(name: str, *, nullable: bool = False) -> "sa.Column[str]":
-    return sa.Column(name, CleanText(KEY_BYTES_MAX), nullable=nullable)
-
-
-def _text(name: str, *, nullable: bool = False) -> "sa.Column[str]":
-    return sa.Column(name, CleanText(), nullable=nullable)
-
-
-def _time(name: str, *, nullable: bool = False) -> "sa.Column[object]":
-    return sa.Column(name, UtcTime(), nullable=nullable)
-
-
-def _json(name: str) -> "sa.Column[object]":
-    return sa.Column(name, sa.JSON(), nullable=False)
-
-
-def _integer(name: str, *, nullable: bool = False) -> "sa.Column[int]":
-    return sa.Column(name, sa.BigInteger(), nullable=nullable)
-
-
-def _index(name: str, *columns: str, unique: bool = False, where: str | None = None) -> sa.Index:
-    """An index; `where` is SQL that both databases read alike. Queries must repeat it literally, not with parameters."""
-    condition = sa.text(where) if where else None
-    return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 def is_(column: "sa.ColumnElement[object]", *states: StrEnum) -> "sa.ColumnElement[bool]":
@@ -80,60 +46,60 @@ def is_(column: "sa.ColumnElement[object]", *states: StrEnum) -> "sa.ColumnEleme
 users = sa.Table(
     "users",
     metadata,
-    _id(),
-    _key("name"),
-    state_column("role", Role),
-    _text("password_hash", nullable=True),
+    columns.id_column(),
+    columns.key("name"),
+    columns.state("role", Role),
+    columns.text("password_hash", nullable=True),
     sa.Column("is_active", sa.Boolean(), nullable=False),
-    _time("created_at"),
+    columns.time("created_at"),
     sa.UniqueConstraint("name"),
 )
 
 tokens = sa.Table(
     "tokens",
     metadata,
-    _id(),
-    _ref("users"),
-    _text("name"),
-    state_column("role", Role),
-    _key("token_hash"),
-    _time("expires_at"),
-    _time("created_at"),
-    _time("revoked_at", nullable=True),
-    _time("last_used_at", nullable=True),
+    columns.id_column(),
+    columns.ref("users"),
+    columns.text("name"),
+    columns.state("role", Role),
+    columns.key("token_hash"),
+    columns.time("expires_at"),
+    columns.time("created_at"),
+    columns.time("revoked_at", nullable=True),
+    columns.time("last_used_at", nullable=True),
     sa.UniqueConstraint("token_hash"),
-    _index("ix_tokens_user_id", "user_id"),
+    columns.index("ix_tokens_user_id", "user_id"),
 )
 
 audit_log = sa.Table(
     "audit_log",
     metadata,
-    _id(),
-    _ref("users", nullable=True),
-    _text("action"),
-    _text("subject"),
-    _json("details"),
-    _time("at"),
+    columns.id_column(),
+    columns.ref("users", nullable=True),
+    columns.text("action"),
+    columns.text("subject"),
+    columns.json("details"),
+    columns.time("at"),
 )
 
 projects = sa.Table(
     "projects",
     metadata,
-    _id(),
-    _key("name"),
-    _json("config"),
-    _time("created_at"),
-    _time("archived_at", nullable=True),
+    columns.id_column(),
+    columns.key("name"),
+    columns.json("config"),
+    columns.time("created_at"),
+    columns.time("archived_at", nullable=True),
     sa.UniqueConstraint("name"),
 )
 
 classes = sa.Table(
     "classes",
     metadata,
-    _id(),
-    _ref("projects"),
-    _key("name"),
-    _integer("position"),
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.key("name"),
+    columns.integer("position"),
     sa.UniqueConstraint("project_id", "name"),
     sa.UniqueConstraint("project_id", "position"),
 )
@@ -141,57 +107,57 @@ classes = sa.Table(
 samples = sa.Table(
     "samples",
     metadata,
-    _id(),
-    _ref("projects"),
-    _key("external_id"),
-    _key("sha256"),
-    _integer("width"),
-    _integer("height"),
-    _text("format"),
-    _integer("byte_count"),
-    state_column("split", Split),
-    state_column("state", SampleState),
-    _json("metadata"),
-    _time("created_at"),
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.key("external_id"),
+    columns.key("sha256"),
+    columns.integer("width"),
+    columns.integer("height"),
+    columns.text("format"),
+    columns.integer("byte_count"),
+    columns.state("split", Split),
+    columns.state("state", SampleState),
+    columns.json("metadata"),
+    columns.time("created_at"),
     sa.UniqueConstraint("project_id", "external_id"),
     sa.UniqueConstraint("project_id", "sha256"),
-    _index("ix_samples_by_state", "project_id", "split", "state", "id"),
+    columns.index("ix_samples_by_state", "project_id", "split", "state", "id"),
 )
 
-#: Samples per project, split and state: kept by triggers, so that a dashboard's question costs nothing at a million samples.
+#: Samples per project, split and state: kept by triggers, so that a dashboard's question is cheap at a million samples.
 sample_counts = sa.Table(
     "sample_counts",
     metadata,
     sa.Column("project_id", ID, sa.ForeignKey("projects.id"), primary_key=True),
     sa.Column("split", sa.String(20), primary_key=True),
     sa.Column("state", sa.String(20), primary_key=True),
-    _integer("count"),
+    columns.integer("count"),
 )
 
 rounds = sa.Table(
     "rounds",
     metadata,
-    _id(),
-    _ref("projects"),
-    _integer("number"),
-    state_column("state", RoundState),
-    state_column("stage", Stage),
-    _text("trigger"),
-    _json("config"),
-    _json("class_names"),
-    _integer("seed"),
-    _integer("watermark"),
-    _integer("label_count"),
-    _key("idempotency_key", nullable=True),
-    _text("data_fingerprint", nullable=True),
-    _text("model_hash", nullable=True),
-    _json("metrics"),
-    _time("started_at"),
-    _time("finished_at", nullable=True),
-    _text("error", nullable=True),
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.integer("number"),
+    columns.state("state", RoundState),
+    columns.state("stage", Stage),
+    columns.text("trigger"),
+    columns.json("config"),
+    columns.json("class_names"),
+    columns.integer("seed"),
+    columns.integer("watermark"),
+    columns.integer("label_count"),
+    columns.key("idempotency_key", nullable=True),
+    columns.text("data_fingerprint", nullable=True),
+    columns.text("model_hash", nullable=True),
+    columns.json("metrics"),
+    columns.time("started_at"),
+    columns.time("finished_at", nullable=True),
+    columns.text("error", nullable=True),
     sa.UniqueConstraint("project_id", "number"),
-    _index("uq_rounds_open", "project_id", unique=True, where="state IN ('running', 'annotating')"),
-    _index(
+    columns.index("uq_rounds_open", "project_id", unique=True, where="state IN ('running', 'annotating')"),
+    columns.index(
         "uq_rounds_idempotency_key", "project_id", "idempotency_key", unique=True, where="idempotency_key IS NOT NULL"
     ),
 )
@@ -199,38 +165,38 @@ rounds = sa.Table(
 jobs = sa.Table(
     "jobs",
     metadata,
-    _id(),
-    _ref("projects"),
-    _ref("rounds", nullable=True),
-    state_column("kind", JobKind),
-    state_column("state", JobState),
-    _integer("attempt"),
-    _integer("attempts_max"),
-    _json("payload"),
-    _json("result"),
-    _integer("progress_done"),
-    _integer("progress_total", nullable=True),
-    _text("progress_text"),
-    _text("worker", nullable=True),
-    _text("error", nullable=True),
-    _time("created_at"),
-    _time("not_before"),
-    _time("announced_at", nullable=True),
-    _time("started_at", nullable=True),
-    _time("heartbeat_at", nullable=True),
-    _time("finished_at", nullable=True),
-    _index("ix_jobs_by_state", "project_id", "state", "id"),
-    _index("ix_jobs_due", "not_before", where="state = 'queued'"),
-    _index("ix_jobs_running", "heartbeat_at", where="state = 'running'"),
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.ref("rounds", nullable=True),
+    columns.state("kind", JobKind),
+    columns.state("state", JobState),
+    columns.integer("attempt"),
+    columns.integer("attempts_max"),
+    columns.json("payload"),
+    columns.json("result"),
+    columns.integer("progress_done"),
+    columns.integer("progress_total", nullable=True),
+    columns.text("progress_text"),
+    columns.text("worker", nullable=True),
+    columns.text("error", nullable=True),
+    columns.time("created_at"),
+    columns.time("not_before"),
+    columns.time("announced_at", nullable=True),
+    columns.time("started_at", nullable=True),
+    columns.time("heartbeat_at", nullable=True),
+    columns.time("finished_at", nullable=True),
+    columns.index("ix_jobs_by_state", "project_id", "state", "id"),
+    columns.index("ix_jobs_due", "not_before", where="state = 'queued'"),
+    columns.index("ix_jobs_running", "heartbeat_at", where="state = 'running'"),
 )
 
 job_rejections = sa.Table(
     "job_rejections",
     metadata,
-    _id(),
-    _ref("jobs"),
-    _key("external_id"),
-    _text("reason"),
+    columns.id_column(),
+    columns.ref("jobs"),
+    columns.key("external_id"),
+    columns.text("reason"),
     sa.UniqueConstraint("job_id", "external_id"),
 )
 
@@ -238,64 +204,64 @@ round_stages = sa.Table(
     "round_stages",
     metadata,
     sa.Column("round_id", ID, sa.ForeignKey("rounds.id"), primary_key=True),
-    sa.Column("stage", state_column("stage", Stage).type, primary_key=True),
-    state_column("state", StageState),
-    _ref("jobs", nullable=True),
-    _integer("attempt"),
-    _time("started_at", nullable=True),
-    _time("finished_at", nullable=True),
+    sa.Column("stage", columns.state("stage", Stage).type, primary_key=True),
+    columns.state("state", StageState),
+    columns.ref("jobs", nullable=True),
+    columns.integer("attempt"),
+    columns.time("started_at", nullable=True),
+    columns.time("finished_at", nullable=True),
     sa.Column("seconds", sa.Double(), nullable=True),
-    _json("result"),
-    _text("error", nullable=True),
+    columns.json("result"),
+    columns.text("error", nullable=True),
 )
 
 models = sa.Table(
     "models",
     metadata,
-    _id(),
-    _ref("projects"),
-    _ref("rounds"),
-    _text("artifact"),
-    _text("model_hash"),
-    _text("data_fingerprint"),
-    _json("metrics"),
-    _time("created_at"),
-    _index("ix_models_round_id", "round_id"),
-    _index("ix_models_project_id", "project_id"),
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.ref("rounds"),
+    columns.text("artifact"),
+    columns.text("model_hash"),
+    columns.text("data_fingerprint"),
+    columns.json("metrics"),
+    columns.time("created_at"),
+    columns.index("ix_models_round_id", "round_id"),
+    columns.index("ix_models_project_id", "project_id"),
 )
 
 selections = sa.Table(
     "selections",
     metadata,
-    _id(),
-    _ref("projects"),
-    _ref("rounds"),
-    _ref("samples"),
-    _integer("rank"),
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.ref("rounds"),
+    columns.ref("samples"),
+    columns.integer("rank"),
     sa.Column("score", sa.Double(), nullable=True),
-    _json("reason"),
-    state_column("state", SelectionState),
+    columns.json("reason"),
+    columns.state("state", SelectionState),
     sa.UniqueConstraint("round_id", "sample_id"),
-    _index("uq_selections_open_sample", "sample_id", unique=True, where="state = 'open'"),
-    _index("ix_selections_queue", "project_id", "round_id", "rank", "id", where="state = 'open'"),
-    _index("ix_selections_by_state", "round_id", "state"),
+    columns.index("uq_selections_open_sample", "sample_id", unique=True, where="state = 'open'"),
+    columns.index("ix_selections_queue", "project_id", "round_id", "rank", "id", where="state = 'open'"),
+    columns.index("ix_selections_by_state", "round_id", "state"),
 )
 
 assignments = sa.Table(
     "assignments",
     metadata,
-    _id(),
-    _ref("projects"),
-    _ref("selections"),
-    _ref("users"),
-    _integer("slot"),
-    state_column("state", AssignmentState),
-    _time("lease_expires_at"),
-    _time("created_at"),
-    _index("uq_assignments_open_slot", "selection_id", "slot", unique=True, where="state = 'open'"),
-    _index("uq_assignments_open_user", "selection_id", "user_id", unique=True, where="state = 'open'"),
-    _index("ix_assignments_held", "project_id", "user_id", where="state = 'open'"),
-    _index("ix_assignments_expiry", "lease_expires_at", where="state = 'open'"),
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.ref("selections"),
+    columns.ref("users"),
+    columns.integer("slot"),
+    columns.state("state", AssignmentState),
+    columns.time("lease_expires_at"),
+    columns.time("created_at"),
+    columns.index("uq_assignments_open_slot", "selection_id", "slot", unique=True, where="state = 'open'"),
+    columns.index("uq_assignments_open_user", "selection_id", "user_id", unique=True, where="state = 'open'"),
+    columns.index("ix_assignments_held", "project_id", "user_id", where="state = 'open'"),
+    columns.index("ix_assignments_expiry", "lease_expires_at", where="state = 'open'"),
 )
 
 #: Label annotations that people made (not imports); ix_annotations_by_time covers exactly these.
@@ -305,43 +271,43 @@ PEOPLES_LABELS = "kind = 'label' AND NOT is_import"
 annotations = sa.Table(
     "annotations",
     metadata,
-    _id(),
-    _ref("projects"),
-    _ref("samples"),
-    _ref("users"),
-    _ref("assignments", nullable=True),
-    state_column("kind", AnnotationKind),
-    _ref("classes", nullable=True),
-    _key("client_key"),
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.ref("samples"),
+    columns.ref("users"),
+    columns.ref("assignments", nullable=True),
+    columns.state("kind", AnnotationKind),
+    columns.ref("classes", nullable=True),
+    columns.key("client_key"),
     sa.Column("lead_time_s", sa.Double(), nullable=True),
-    _text("model_version", nullable=True),
+    columns.text("model_version", nullable=True),
     sa.Column("is_extra_vote", sa.Boolean(), nullable=False),
     sa.Column("is_import", sa.Boolean(), nullable=False),
-    _ref("annotations", "undoes_id", nullable=True),
-    _time("created_at"),
+    columns.ref("annotations", "undoes_id", nullable=True),
+    columns.time("created_at"),
     sa.CheckConstraint("kind <> 'label' OR class_id IS NOT NULL", name="label_has_class"),
     sa.CheckConstraint("(kind = 'undo') = (undoes_id IS NOT NULL)", name="undo_has_target"),
     sa.UniqueConstraint("user_id", "client_key"),
-    _index("uq_annotations_undoes_id", "undoes_id", unique=True, where="undoes_id IS NOT NULL"),
-    _index("ix_annotations_by_sample", "sample_id", "id"),
-    _index("ix_annotations_by_user", "project_id", "user_id", "id"),
-    _index("ix_annotations_by_project", "project_id", "id"),
-    _index("ix_annotations_by_time", "project_id", "created_at", where=PEOPLES_LABELS),
+    columns.index("uq_annotations_undoes_id", "undoes_id", unique=True, where="undoes_id IS NOT NULL"),
+    columns.index("ix_annotations_by_sample", "sample_id", "id"),
+    columns.index("ix_annotations_by_user", "project_id", "user_id", "id"),
+    columns.index("ix_annotations_by_project", "project_id", "id"),
+    columns.index("ix_annotations_by_time", "project_id", "created_at", where=PEOPLES_LABELS),
 )
 
-#: What the project believes, one row per labelled sample. project_id and split repeat the sample's (they never change), so
-#: that counting classes and new labels reads one index.
+#: What the project believes, one row per labelled sample. project_id and split repeat the sample's (they never change),
+#: so that counting classes and new labels reads one index.
 labels = sa.Table(
     "labels",
     metadata,
     sa.Column("sample_id", ID, sa.ForeignKey("samples.id"), primary_key=True, autoincrement=False),
-    _ref("projects"),
-    state_column("split", Split),
-    _ref("classes"),
-    _integer("votes"),
-    _ref("annotations"),
-    _integer("version"),
-    _time("updated_at"),
-    _index("ix_labels_by_class", "project_id", "split", "class_id"),
-    _index("ix_labels_by_annotation", "project_id", "annotation_id", "split"),
+    columns.ref("projects"),
+    columns.state("split", Split),
+    columns.ref("classes"),
+    columns.integer("votes"),
+    columns.ref("annotations"),
+    columns.integer("version"),
+    columns.time("updated_at"),
+    columns.index("ix_labels_by_class", "project_id", "split", "class_id"),
+    columns.index("ix_labels_by_annotation", "project_id", "annotation_id", "split"),
 )

@@ -9,7 +9,8 @@ from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Chosen, Selection
 from al_service.domain.states import AnnotationKind, AssignmentState, SampleState, SelectionState, Split
 from al_service.errors import NotFoundError
-from al_service.storage.annotations import is_undone
+from al_service.storage.annotations import ANSWERS, is_undone
+from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks
 from al_service.storage.schema import annotations, assignments, is_, projects, rounds, samples, selections
 
@@ -22,6 +23,53 @@ SELECTION_COLUMNS = (
 )
 
 
+SELECT = sa.select(*SELECTION_COLUMNS).select_from(SELECTION_WITH_ROUND)
+
+# The two statements of `free_selections`, made once from the parts that follow: making them takes longer than running
+# them. Their parameters are project_id, user_id, overlap and limit.
+PROJECT_ID = sa.bindparam("project_id", type_=ID)
+USER_ID = sa.bindparam("user_id", type_=ID)
+VOTE = annotations.alias("vote")
+ANSWER = annotations.alias("answer")
+SKIP = annotations.alias("skip")
+
+OPEN_LEASE = (assignments.c.selection_id == selections.c.id) & is_(assignments.c.state, AssignmentState.OPEN)
+IS_HELD = sa.exists().where(OPEN_LEASE)
+LEASE_COUNT = sa.select(sa.func.count()).where(OPEN_LEASE).correlate(selections).scalar_subquery()
+VOTE_COUNT = (
+    sa.select(sa.func.count())
+    .where(VOTE.c.sample_id == selections.c.sample_id, is_(VOTE.c.kind, AnnotationKind.LABEL), ~is_undone(VOTE))
+    .correlate(selections)
+    .scalar_subquery()
+)
+#: A scalar look-up by primary key: neither planner can turn it into a join that starts from the samples.
+SAMPLE_STATE = sa.select(samples.c.state).where(samples.c.id == selections.c.sample_id).scalar_subquery()
+SKIPPED_SAMPLES = sa.select(SKIP.c.sample_id).where(
+    SKIP.c.project_id == PROJECT_ID,
+    SKIP.c.user_id == USER_ID,
+    is_(SKIP.c.kind, AnnotationKind.SKIP),
+    ~is_undone(SKIP),
+)
+
+
+def _has_answer(*kinds: AnnotationKind) -> "sa.ColumnElement[bool]":
+    """True where this person has an answer of these kinds that is not undone."""
+    mine = (ANSWER.c.sample_id == selections.c.sample_id) & (ANSWER.c.user_id == USER_ID)
+    return sa.exists().where(mine, is_(ANSWER.c.kind, *kinds), ~is_undone(ANSWER))
+
+
+MAY_BE_GIVEN = (
+    SELECT.where(selections.c.project_id == PROJECT_ID, OPEN, is_(SAMPLE_STATE, SampleState.UNLABELLED))
+    .where(~IS_HELD.where(assignments.c.user_id == USER_ID), sa.bindparam("overlap") > LEASE_COUNT + VOTE_COUNT)
+    .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
+    .limit(sa.bindparam("limit"))
+)
+FRESH = MAY_BE_GIVEN.where(~_has_answer(*ANSWERS))
+SKIPPED = MAY_BE_GIVEN.where(
+    selections.c.sample_id.in_(SKIPPED_SAMPLES), ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
+)
+
+
 class SqlSelectionRows:
     """The selections' half of `loop.ports.QueueRows`."""
 
@@ -29,7 +77,7 @@ class SqlSelectionRows:
         self._connection = connection
 
     def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
-        """Store a round's batch. (round, sample) is unique."""
+        """Store a round's batch, each pick in its own state. (round, sample) is unique, so is an open selection per sample."""
         statement = sa.select(rounds.c.project_id).where(rounds.c.id == round_id)
         project_id = self._connection.execute(statement).scalar_one_or_none()
         if project_id is None:
@@ -50,24 +98,33 @@ class SqlSelectionRows:
         return self._retire(selections.c.round_id == round_id)
 
     def _retire(self, condition: "sa.ColumnElement[bool]") -> int:
-        statement = sa.update(selections).where(OPEN, condition, ~_is_held())
+        statement = sa.update(selections).where(OPEN, condition, ~IS_HELD)
         return self._connection.execute(statement.values(state=SelectionState.RETIRED)).rowcount
 
     def selections(self, round_id: int) -> list[Selection]:
         """A round's batch by rank."""
-        statement = _select().where(selections.c.round_id == round_id).order_by(selections.c.rank, selections.c.id)
+        statement = SELECT.where(selections.c.round_id == round_id).order_by(selections.c.rank, selections.c.id)
         return [selection_from(row) for row in self._connection.execute(statement)]
 
     def get_selection(self, selection_id: int) -> Selection:
         """The selection, or NotFoundError."""
-        row = self._connection.execute(_select().where(selections.c.id == selection_id)).one_or_none()
+        row = self._connection.execute(SELECT.where(selections.c.id == selection_id)).one_or_none()
         if row is None:
             raise _no_selection(selection_id)
         return selection_from(row)
 
+    def askable(self, sample_ids: Sequence[int]) -> set[int]:
+        """Those of the samples that are unlabelled and that no open selection asks for."""
+        asked = sa.exists().where(selections.c.sample_id == samples.c.id, OPEN)
+        free = sa.select(samples.c.id).where(is_(samples.c.state, SampleState.UNLABELLED), ~asked)
+        found: set[int] = set()
+        for part in chunks(sample_ids):
+            found.update(self._connection.execute(free.where(samples.c.id.in_(part))).scalars())
+        return found
+
     def find_open_selection(self, sample_id: int) -> Selection | None:
         """The open selection that asks for this sample (there is at most one), or None."""
-        row = self._connection.execute(_select().where(selections.c.sample_id == sample_id, OPEN)).one_or_none()
+        row = self._connection.execute(SELECT.where(selections.c.sample_id == sample_id, OPEN)).one_or_none()
         return None if row is None else selection_from(row)
 
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
@@ -77,36 +134,25 @@ class SqlSelectionRows:
             raise _no_selection(selection_id)
 
     def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Selection]:
-        """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not answered by
-        this person, whose sample has no active label; ones that this person skipped come last; then by round, rank.
+        """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not
+        answered by this person, whose sample has no active label; ones that this person skipped come last; then by
+        round, rank.
 
-        Two statements, so that the first can stop at `limit` along ix_selections_queue however long the queue is; only when
-        it finds too few does the second look through what this person skipped.
+        Two statements, so that the first can stop at `limit` along ix_selections_queue however long the queue is; only
+        when it finds too few does the second look through what this person skipped.
 
         Cost: one row of the index for each selection given or passed over.
         """
-        config = self._connection.execute(
-            sa.select(projects.c.config).where(projects.c.id == project_id)
-        ).scalar_one_or_none()
+        config_of = sa.select(projects.c.config).where(projects.c.id == project_id)
+        config = self._connection.execute(config_of).scalar_one_or_none()
         if config is None:
             return []
         overlap = ProjectConfig.from_json(config).overlap
-        may_be_given = sa.and_(
-            selections.c.project_id == project_id,
-            OPEN,
-            _has_no_answer_yet(),
-            ~_is_held(by=user_id),
-            _lease_count() + _vote_count() < overlap,
-        )
-        in_order = _select().order_by(selections.c.round_id, selections.c.rank, selections.c.id)
-        fresh = in_order.where(may_be_given, ~_has_answer(user_id)).limit(limit)
-        found = [selection_from(row) for row in self._connection.execute(fresh)]
+        values = {"project_id": project_id, "user_id": user_id, "overlap": overlap, "limit": limit}
+        found = [selection_from(row) for row in self._connection.execute(FRESH, values)]
         if len(found) < limit:
-            only_skipped = selections.c.sample_id.in_(_skipped_samples(project_id, user_id)) & ~_has_answer(
-                user_id, AnnotationKind.LABEL, AnnotationKind.FLAG
-            )
-            skipped = in_order.where(may_be_given, only_skipped).limit(limit - len(found))
-            found += [selection_from(row) for row in self._connection.execute(skipped)]
+            values["limit"] = limit - len(found)
+            found += [selection_from(row) for row in self._connection.execute(SKIPPED, values)]
         return found
 
     def open_count(self, project_id: int) -> int:
@@ -153,10 +199,6 @@ def selection_from(row: "sa.Row[Any]") -> Selection:
     )
 
 
-def _select() -> "sa.Select[Any]":
-    return sa.select(*SELECTION_COLUMNS).select_from(SELECTION_WITH_ROUND)
-
-
 def _selection_row(project_id: int, round_id: int, pick: Chosen) -> dict[str, Any]:
     return {
         "project_id": project_id,
@@ -165,58 +207,8 @@ def _selection_row(project_id: int, round_id: int, pick: Chosen) -> dict[str, An
         "rank": pick.rank,
         "score": pick.score,
         "reason": pick.reason,
-        "state": SelectionState.OPEN,
+        "state": pick.state,
     }
-
-
-def _is_held(*, by: int | None = None) -> "sa.ColumnElement[bool]":
-    lease = sa.exists().where(
-        assignments.c.selection_id == selections.c.id, is_(assignments.c.state, AssignmentState.OPEN)
-    )
-    return lease if by is None else lease.where(assignments.c.user_id == by)
-
-
-def _has_no_answer_yet() -> "sa.ColumnElement[bool]":
-    # A scalar look-up by primary key: neither planner can turn it into a join that starts from the samples.
-    state = sa.select(samples.c.state).where(samples.c.id == selections.c.sample_id).scalar_subquery()
-    return is_(state, SampleState.UNLABELLED)
-
-
-def _lease_count() -> "sa.ColumnElement[int]":
-    leases = sa.select(sa.func.count()).where(
-        assignments.c.selection_id == selections.c.id, is_(assignments.c.state, AssignmentState.OPEN)
-    )
-    return leases.correlate(selections).scalar_subquery()
-
-
-def _vote_count() -> "sa.ColumnElement[int]":
-    vote = annotations.alias("vote")
-    votes = sa.select(sa.func.count()).where(
-        vote.c.sample_id == selections.c.sample_id, is_(vote.c.kind, AnnotationKind.LABEL), ~is_undone(vote)
-    )
-    return votes.correlate(selections).scalar_subquery()
-
-
-def _has_answer(user_id: int, *kinds: AnnotationKind) -> "sa.ColumnElement[bool]":
-    """True where this person has an answer that is not undone (any, or one of these kinds)."""
-    answer = annotations.alias("answer")
-    wanted = kinds or (AnnotationKind.LABEL, AnnotationKind.SKIP, AnnotationKind.FLAG)
-    return sa.exists().where(
-        answer.c.sample_id == selections.c.sample_id,
-        answer.c.user_id == user_id,
-        is_(answer.c.kind, *wanted),
-        ~is_undone(answer),
-    )
-
-
-def _skipped_samples(project_id: int, user_id: int) -> "sa.Select[tuple[int]]":
-    skip = annotations.alias("skip")
-    return sa.select(skip.c.sample_id).where(
-        skip.c.project_id == project_id,
-        skip.c.user_id == user_id,
-        is_(skip.c.kind, AnnotationKind.SKIP),
-        ~is_undone(skip),
-    )
 
 
 def _no_selection(selection_id: int) -> NotFoundError:

@@ -1,4 +1,4 @@
-"""The store: one SQL database, SQLite or PostgreSQL, seen through short transactions. What `loop.ports.Store` asks for."""
+"""The store: one SQL database, SQLite or PostgreSQL, seen through short transactions. As in `loop.ports.Store`."""
 
 import os
 import threading
@@ -119,7 +119,7 @@ class SqlStore:
 
 
 class _WriterTurn:
-    """Lets the threads of one process write to SQLite in turn: a lock wakes the next one at once, SQLite's would poll."""
+    """Lets the threads of a process write to SQLite in turn: a lock wakes the next at once, SQLite's would poll."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -30,7 +30,7 @@ ALLOWED = {
     "bootstrap": {"errors", "settings", "domain", "loop", "storage", "job_queue", "api", "annotator_ui", "acquisition", "learning"},
     "scheduler": {"errors", "loop"},
     "web_server": {"settings", "bootstrap"},
-    "workers": {"errors", "settings", "images", "domain", "loop", "storage", "job_queue", "ingest", "learning", "acquisition", "bootstrap"},
+    "workers": {"errors", "settings", "supervisor", "images", "domain", "loop", "storage", "job_queue", "ingest", "learning", "acquisition", "bootstrap"},
     "cli": {
         "errors", "settings", "domain", "loop", "job_queue", "ingest", "learning", "bootstrap", "rehearsal", "supervisor",
         "scheduler", "web_server", "workers",

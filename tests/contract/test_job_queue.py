@@ -119,7 +119,10 @@ class TestJobQueue:
 
     def test_workers_are_described_by_the_same_keys(self, queue_and_flush, client):
         client.sadd("rq:workers", "rq:worker:w1", "rq:worker:gone")
-        client.hset("rq:worker:w1", mapping={"state": "busy", "queues": "high,gpu", "last_heartbeat": "2026-01-02T03:04:05.000000Z"})
+        client.hset(
+            "rq:worker:w1",
+            mapping={"state": "busy", "queues": "high,gpu", "last_heartbeat": "2026-01-02T03:04:05.000000Z"},
+        )
         client.sadd("rq:worker:w1:executions", "al-12-3:abc")
         for worker in queue_and_flush[0].workers():
             assert set(worker) == {"name", "state", "queues", "current_job", "heartbeat_at"}
@@ -178,13 +181,23 @@ class TestRqJobQueue:
 
     def test_rq_can_fetch_what_was_announced(self, rq_queue, client):
         rq_queue.announce(make_job(9, JobKind.SELECT))
-        found, queue = Queue.dequeue_any([Queue("high", connection=client)], None, connection=client, serializer=JSONSerializer)
+        found, queue = Queue.dequeue_any(
+            [Queue("high", connection=client)], None, connection=client, serializer=JSONSerializer
+        )
         assert isinstance(found, RqJob)
-        assert (found.id, found.func_name, found.args, queue.name) == (rq_job_id(make_job(9)), "workers.jobs.select", [9, 1], "high")
+        assert (found.id, found.func_name, found.args, queue.name) == (
+            rq_job_id(make_job(9)),
+            "workers.jobs.select",
+            [9, 1],
+            "high",
+        )
 
     def test_workers_lists_the_living_with_our_job_id(self, rq_queue, client):
         client.sadd("rq:workers", "rq:worker:w1", "rq:worker:w2", "rq:worker:gone")
-        client.hset("rq:worker:w1", mapping={"state": "busy", "queues": "high,gpu", "last_heartbeat": "2026-01-02T03:04:05.000000Z"})
+        client.hset(
+            "rq:worker:w1",
+            mapping={"state": "busy", "queues": "high,gpu", "last_heartbeat": "2026-01-02T03:04:05.000000Z"},
+        )
         client.sadd("rq:worker:w1:executions", "al-12-3:abc")
         client.hset("rq:worker:w2", mapping={"state": "idle", "death": "2026-01-02T03:04:05.000000Z"})
         assert rq_queue.workers() == [
@@ -193,7 +206,13 @@ class TestRqJobQueue:
 
     def test_every_call_to_a_missing_broker_is_unavailable_and_keeps_the_password(self, tmp_path):
         queue = RqJobQueue("redis://al:hunter2@127.0.0.1:1/0", job_timeout_s=10)
-        for call in (lambda: queue.announce(make_job()), lambda: queue.knows(make_job()), queue.check, queue.workers, queue.depths):
+        for call in (
+            lambda: queue.announce(make_job()),
+            lambda: queue.knows(make_job()),
+            queue.check,
+            queue.workers,
+            queue.depths,
+        ):
             with pytest.raises(UnavailableError) as caught:
                 call()
             assert "redis://127.0.0.1:1/0" in caught.value.message

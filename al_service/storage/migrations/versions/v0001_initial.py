@@ -37,7 +37,7 @@ def upgrade() -> None:
     _answers(metadata)
     bind = op.get_bind()
     metadata.create_all(bind, checkfirst=False)
-    for statement in POSTGRES_TRIGGERS if bind.dialect.name == "postgresql" else SQLITE_TRIGGERS:
+    for statement in _on_postgres() if bind.dialect.name == "postgresql" else _on_sqlite():
         bind.exec_driver_sql(statement)
 
 
@@ -95,8 +95,9 @@ def _accounts(metadata: sa.MetaData) -> None:
         _flag("is_active"), _time("created_at"), sa.UniqueConstraint("name"),
     )  # fmt: skip
     sa.Table(
-        "tokens", metadata, _id(), _ref("user_id", "users"), _text("name"), *_choice("role", ROLES), _text("token_hash"),
-        _time("expires_at"), _time("created_at"), _time("revoked_at", nullable=True), _time("last_used_at", nullable=True),
+        "tokens", metadata, _id(), _ref("user_id", "users"), _text("name"), *_choice("role", ROLES),
+        _text("token_hash"), _time("expires_at"), _time("created_at"), _time("revoked_at", nullable=True),
+        _time("last_used_at", nullable=True),
         sa.UniqueConstraint("token_hash"), _index("ix_tokens_user_id", "user_id"),
     )  # fmt: skip
     sa.Table(
@@ -215,55 +216,57 @@ def _answers(metadata: sa.MetaData) -> None:
     )  # fmt: skip
 
 
-def _sqlite_refuses(event: str) -> str:
-    return (
-        f"CREATE TRIGGER annotations_no_{event.lower()} BEFORE {event} ON annotations "
-        "BEGIN SELECT RAISE(ABORT, 'annotations are append-only; take one back with an undo row'); END"
+REFUSAL = "annotations are append-only; take one back with an undo row"
+
+
+def _on_sqlite() -> list[str]:
+    refuse = f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
+    count = (
+        "INSERT INTO sample_counts VALUES (ROW.project_id, ROW.split, ROW.state, STEP) "
+        "ON CONFLICT (project_id, split, state) DO UPDATE SET count = count + STEP;"
     )
+    gained = count.replace("ROW", "NEW").replace("STEP", "1")
+    lost = count.replace("ROW", "OLD").replace("STEP", "-1")
+    changed = "project_id, split, state"
+    return [
+        f"CREATE TRIGGER annotations_no_update BEFORE UPDATE ON annotations {refuse}",
+        f"CREATE TRIGGER annotations_no_delete BEFORE DELETE ON annotations {refuse}",
+        f"CREATE TRIGGER samples_count_insert AFTER INSERT ON samples BEGIN {gained} END",
+        f"CREATE TRIGGER samples_count_update AFTER UPDATE OF {changed} ON samples BEGIN {lost} {gained} END",
+        f"CREATE TRIGGER samples_count_delete AFTER DELETE ON samples BEGIN {lost} END",
+    ]
 
 
-def _sqlite_counts(event: str, *changes: tuple[str, int]) -> str:
-    steps = " ".join(
-        f"INSERT INTO sample_counts VALUES ({row}.project_id, {row}.split, {row}.state, {step}) "
-        f"ON CONFLICT (project_id, split, state) DO UPDATE SET count = count + {step};"
-        for row, step in changes
-    )
-    of = " OF project_id, split, state" if event == "UPDATE" else ""
-    return f"CREATE TRIGGER samples_count_{event.lower()} AFTER {event}{of} ON samples BEGIN {steps} END"
-
-
-SQLITE_TRIGGERS = (
-    _sqlite_refuses("UPDATE"),
-    _sqlite_refuses("DELETE"),
-    _sqlite_counts("INSERT", ("NEW", 1)),
-    _sqlite_counts("UPDATE", ("OLD", -1), ("NEW", 1)),
-    _sqlite_counts("DELETE", ("OLD", -1)),
-)
-
-
-def _postgres_counts(event: str, tables: str, changes: str) -> tuple[str, str]:
-    """One upsert per statement, not per row, in key order, so that two statements cannot deadlock."""
-    name = f"samples_count_{event.lower()}"
-    function = (
-        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        "INSERT INTO sample_counts AS known (project_id, split, state, count) "
-        f"SELECT project_id, split, state, sum(step) FROM ({changes}) AS changes "
+def _on_postgres() -> list[str]:
+    """Counting is one upsert per statement, not per row, in key order, so that two statements cannot deadlock."""
+    refuse = f"BEGIN RAISE EXCEPTION '{REFUSAL}'; END"
+    count = (
+        "BEGIN INSERT INTO sample_counts AS known (project_id, split, state, count) "
+        "SELECT project_id, split, state, sum(step) FROM (CHANGES) AS changes "
         "GROUP BY project_id, split, state HAVING sum(step) <> 0 ORDER BY project_id, split, state "
         "ON CONFLICT (project_id, split, state) DO UPDATE SET count = known.count + excluded.count; "
-        "RETURN NULL; END $$"
+        "RETURN NULL; END"
     )
-    trigger = f"CREATE TRIGGER {name} AFTER {event} ON samples REFERENCING {tables} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
-    return function, trigger
+    gained = "SELECT project_id, split, state, 1 AS step FROM gained"
+    lost = "SELECT project_id, split, state, -1 AS step FROM lost"
+    statements = [_function("annotations_refuse", refuse)]
+    statements.append(
+        "CREATE TRIGGER annotations_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON annotations "
+        "FOR EACH STATEMENT EXECUTE FUNCTION annotations_refuse()"
+    )
+    for event, tables, changes in (
+        ("INSERT", "NEW TABLE AS gained", gained),
+        ("UPDATE", "OLD TABLE AS lost NEW TABLE AS gained", f"{lost} UNION ALL {gained}"),
+        ("DELETE", "OLD TABLE AS lost", lost),
+    ):
+        name = f"samples_count_{event.lower()}"
+        statements.append(_function(name, count.replace("CHANGES", changes)))
+        statements.append(
+            f"CREATE TRIGGER {name} AFTER {event} ON samples REFERENCING {tables} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
+        )
+    return statements
 
 
-GAINED = "SELECT project_id, split, state, 1 AS step FROM gained"
-LOST = "SELECT project_id, split, state, -1 AS step FROM lost"
-POSTGRES_TRIGGERS = (
-    "CREATE FUNCTION annotations_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-    "RAISE EXCEPTION 'annotations are append-only; take one back with an undo row'; END $$",
-    "CREATE TRIGGER annotations_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON annotations "
-    "FOR EACH STATEMENT EXECUTE FUNCTION annotations_refuse()",
-    *_postgres_counts("INSERT", "NEW TABLE AS gained", GAINED),
-    *_postgres_counts("UPDATE", "OLD TABLE AS lost NEW TABLE AS gained", f"{LOST} UNION ALL {GAINED}"),
-    *_postgres_counts("DELETE", "OLD TABLE AS lost", LOST),
-)
+def _function(name: str, body: str) -> str:
+    return f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"

@@ -1,0 +1,51 @@
+"""Puts JSON API, sessions, error bodies, security headers, health and metrics onto a Flask app. Called by bootstrap."""
+
+from flask import Blueprint, Flask
+
+from al_service.api import (
+    account_routes,
+    errors,
+    health,
+    project_routes,
+    queue_routes,
+    round_routes,
+    sample_routes,
+    security,
+    sessions,
+)
+from al_service.api.dispatch import make_view
+from al_service.api.meters import Meters
+from al_service.api.openapi import document_routes
+from al_service.api.round_classes import RoundClasses
+from al_service.api.routing import Context, Routes
+from al_service.api.sign_in_limit import SignInLimit
+from al_service.loop.services import Services
+from al_service.settings import Settings
+
+
+def install(app: Flask, services: Services, settings: Settings) -> None:
+    """Serve everything below /api/v1 and /health, /health/ready, /version and /metrics on this app.
+
+    Args:
+        app: with its pages and their error handlers in place already; a secret key there goes before the settings'.
+
+    Raises:
+        InvalidInputError: no secret key, neither on the app nor in the settings.
+    """
+    context = Context(services, settings, Meters(), RoundClasses(services.store), SignInLimit())
+    app.config["MAX_CONTENT_LENGTH"] = settings.upload_max_bytes
+    sessions.install(app, services, settings)
+    security.install(app)
+    errors.install(app)
+    health.install(app, context)
+    blueprint = Blueprint("api", __name__, url_prefix=errors.API_PREFIX)
+    for route in all_routes():
+        blueprint.add_url_rule(route.path, route.name, make_view(route, context), methods=[route.method])
+    app.register_blueprint(blueprint)
+
+
+def all_routes() -> Routes:
+    """The table: every route below the prefix, the document's own included."""
+    modules = (sessions, queue_routes, round_routes, project_routes, sample_routes, account_routes)
+    routes = Routes(route for module in modules for route in module.ROUTES)
+    return Routes([*routes, *document_routes(routes)])

@@ -1,0 +1,100 @@
+"""Rounds: start, cancel, read. Dashboards poll these, so every GET has an ETag."""
+
+from collections.abc import Iterable
+
+from flask import request
+
+from al_service.api.loop_answers import (
+    MetricsAnswer,
+    RoundAnswer,
+    RoundDetailAnswer,
+    RoundDetailFields,
+    RoundFields,
+    RoundsAnswer,
+)
+from al_service.api.requests import IDEMPOTENCY_KEY_LENGTH_MAX, PageQuery, RoundsQuery
+from al_service.api.routing import Call, Reply, Routes
+from al_service.api.shapes import round_fields, round_values, selection_fields
+from al_service.domain.records import Job, Round
+from al_service.domain.states import Role
+from al_service.errors import InvalidInputError
+from al_service.loop.assignments import active_project
+from al_service.loop.ports import Transaction
+from al_service.loop.rounds import get_round
+
+ROUTES = Routes()
+
+
+@ROUTES.add("POST", "/projects/<project>/rounds", role=Role.ENGINEER, answers={202: RoundAnswer, 200: RoundAnswer})
+def start_round(call: Call, project: str) -> Reply:
+    """Start a round: 202 and the round; 200 and the running one if there is one.
+
+    With the header Idempotency-Key the same key always gives the round that it started, also when that is over.
+    """
+    key = request.headers.get("Idempotency-Key") or None
+    if key is not None and not (len(key) <= IDEMPOTENCY_KEY_LENGTH_MAX and key.isprintable()):
+        raise InvalidInputError(f"Idempotency-Key needs 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} printable characters")
+    record, is_new = call.services.rounds.start(project, idempotency_key=key, user_id=call.user.id)
+    return Reply(RoundAnswer(round=_with_progress(call, record)), 202 if is_new else 200)
+
+
+@ROUTES.add(
+    "GET", "/projects/<project>/rounds", role=Role.VIEWER, query=RoundsQuery, answers={200: RoundsAnswer}, etag=True
+)
+def list_rounds(call: Call, project: str, query: RoundsQuery) -> Reply:
+    """Rounds by number, the newest `limit`."""
+    with call.services.store.read() as tx:
+        records = tx.rounds.all(active_project(tx, project).id, limit=query.limit)
+        jobs = _active_jobs(tx, records)
+    return Reply(RoundsAnswer(rounds=[round_fields(record, jobs) for record in records]))
+
+
+@ROUTES.add(
+    "GET",
+    "/projects/<project>/rounds/<int:number>",
+    role=Role.VIEWER,
+    query=PageQuery,
+    answers={200: RoundDetailAnswer},
+    etag=True,
+)
+def show_round(call: Call, project: str, number: int, query: PageQuery) -> Reply:
+    """One round with a part of its batch, by rank (`selected` says how many there are)."""
+    with call.services.store.read() as tx:
+        record = get_round(tx, active_project(tx, project), number)
+        jobs = _active_jobs(tx, [record])
+        page = tx.queue.selections(record.id)[query.offset : query.offset + query.limit]
+    selections = [selection_fields(item, record.class_names) for item in page]
+    return Reply(RoundDetailAnswer(round=RoundDetailFields(**round_values(record, jobs), selections=selections)))
+
+
+@ROUTES.add(
+    "GET",
+    "/projects/<project>/rounds/<int:number>/metrics",
+    role=Role.VIEWER,
+    answers={200: MetricsAnswer},
+    etag=True,
+)
+def round_metrics(call: Call, project: str, number: int) -> Reply:
+    """The metrics of one round alone."""
+    record = call.services.rounds.get(project, number)
+    answer = MetricsAnswer(round=record.number, state=record.state, labels=record.label_count, metrics=record.metrics)
+    return Reply(answer)
+
+
+@ROUTES.add("POST", "/projects/<project>/rounds/<int:number>/cancel", role=Role.ENGINEER, answers={200: RoundAnswer})
+def cancel_round(call: Call, project: str, number: int) -> Reply:
+    """End an open round: its job stops, unanswered samples leave the queue, labels stay. 409 when it is over."""
+    record = call.services.rounds.cancel(project, number, user_id=call.user.id)
+    return Reply(RoundAnswer(round=round_fields(record, {})))
+
+
+def _with_progress(call: Call, record: Round) -> RoundFields:
+    with call.services.store.read() as tx:
+        return round_fields(record, _active_jobs(tx, [record]))
+
+
+def _active_jobs(tx: Transaction, records: Iterable[Round]) -> dict[int, Job]:
+    """The job of the current stage of each open round (a project has at most one), while it is queued or running."""
+    ids = [record.stage_record(record.stage).job_id for record in records if record.state.is_open]
+    jobs = [tx.jobs.get(job_id) for job_id in ids if job_id is not None]
+    return {job.id: job for job in jobs if not job.state.is_over}

@@ -1,0 +1,90 @@
+// The round board: what the loop does now, how good the model is, who works, what failed.
+
+import { createApi, projectPath } from "./api.js";
+import { createCurve, curvePoints, curveWords } from "./board_curve.js";
+import { drawFailures, drawHeadline, drawPeople, drawPool } from "./board_panels.js";
+import { drawClasses, drawConfusion, drawRounds, roundsCsv } from "./board_tables.js";
+import { byId, seconds, setText } from "./dom.js";
+import { wireMenus } from "./menus.js";
+import { newKey } from "./outbox.js";
+import { createPoll } from "./poll.js";
+
+const EVERY_MS = 2000;
+
+/** @param {HTMLElement} body */
+function start(body) {
+  const project = body.dataset.project ?? "";
+  const path = projectPath(project);
+  const mayEngineer = ["admin", "engineer"].includes(body.dataset.role ?? "");
+  const api = createApi();
+  const curve = createCurve(byId("curve"), body.dataset.plotly ?? "");
+  const startButton = document.getElementById("start-round");
+  let showsAllRounds = false;
+  /** @type {{summary?: any, rounds?: any}} */ let latest = {};
+  let drawnCurve = "";
+
+  const poll = createPoll(api, {
+    everyMs: EVERY_MS, paths: { summary: `${path}/summary`, rounds: `${path}/rounds` },
+    changed: (data) => { latest = data; draw(); },
+    age: (old) => {
+      byId("stale").hidden = old === null;
+      if (old !== null) setText(byId("stale"), `The server does not answer. These numbers are ${seconds(old)} old; the page keeps trying.`);
+    },
+  });
+
+  function draw() {
+    const { summary, rounds: { rounds } } = /** @type {any} */ (latest);
+    const measured = [...rounds].reverse().find((round) => typeof round.metrics?.accuracy === "number");
+    drawHeadline(summary);
+    drawPool(summary.counts);
+    drawPeople(summary);
+    drawFailures(summary.failures, mayEngineer, retry);
+    drawRounds(byId("rounds"), rounds, showsAllRounds, () => { showsAllRounds = true; draw(); });
+    drawClasses(byId("per-class"), summary.classes, measured?.metrics.per_class ?? {});
+    setText(byId("confusion-words"), drawConfusion(byId("confusion"), measured?.metrics.confusion));
+    const points = curvePoints(rounds);
+    setText(byId("curve-words"), curveWords(points) || "\u00a0");
+    if (startButton) startButton.toggleAttribute("disabled", summary.round?.state === "running");
+    const fresh = JSON.stringify(points);
+    if (fresh !== drawnCurve || !points.length) { drawnCurve = fresh; curve.show(points); }
+  }
+
+  function complain(words) {
+    byId("board-error").hidden = !words;
+    setText(byId("board-error"), words);
+  }
+
+  async function retry(id, button) {
+    button.setAttribute("disabled", "");
+    try {
+      await api.call("POST", `/jobs/${id}/retry`);
+      complain("");
+    } catch (error) {
+      complain(error.code ? error.message : "The server does not answer. Nothing was changed.");
+    }
+    poll.ask();
+  }
+
+  startButton?.addEventListener("click", async () => {
+    startButton.setAttribute("disabled", "");
+    try {
+      const { round } = await api.call("POST", `${path}/rounds`, undefined, { headers: { "Idempotency-Key": newKey() } });
+      complain(round.number === latest.summary?.round?.number ? `Round ${round.number} goes on: there are no new labels to learn from yet.` : "");
+    } catch (error) {
+      complain(error.code ? error.message : "The server does not answer. No round was started.");
+    }
+    startButton.removeAttribute("disabled");
+    poll.ask();
+  });
+
+  byId("download-csv").addEventListener("click", (event) => {
+    const link = event.currentTarget;
+    URL.revokeObjectURL(link.href);
+    link.href = URL.createObjectURL(new Blob([roundsCsv(latest.rounds?.rounds ?? [])], { type: "text/csv" }));
+  });
+  byId("download-csv").setAttribute("href", "#");
+  wireMenus(api, { page: "board" });
+  poll.ask();
+}
+
+start(document.body);

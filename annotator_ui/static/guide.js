@@ -1,0 +1,34 @@
+// The guidelines drawer: opens by itself the first time and whenever the text has changed.
+
+import { byId, setText } from "./dom.js";
+
+/** @param {string} project */
+export function createGuide(project) {
+  const panel = byId("guide");
+  const button = byId("guide-button");
+  const seenName = `al-guide:${project}`;
+  let text = "";
+
+  function set(on) {
+    panel.hidden = !on;
+    button.setAttribute("aria-expanded", String(on));
+    if (on) try { localStorage.setItem(seenName, text); } catch { /* private mode: it opens again next time */ }
+  }
+  const seen = () => { try { return localStorage.getItem(seenName); } catch { return null; } };
+
+  button.addEventListener("click", () => set(panel.hidden));
+  byId("guide-close").addEventListener("click", () => set(false));
+  return {
+    /** @param {string} words */
+    fill(words) {
+      text = words.trim();
+      button.hidden = !text;
+      setText(byId("guide-text"), text);
+      if (text && text !== seen()) set(true);
+      if (!text) set(false);
+    },
+    toggle: () => text && set(panel.hidden),
+    close() { const wasOpen = !panel.hidden; set(false); return wasOpen; },
+    get hasText() { return Boolean(text); },
+  };
+}

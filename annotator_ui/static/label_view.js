@@ -1,0 +1,157 @@
+// Everything the label page shows around the image: counts, banner, notes on the stage, help, set-aside answers.
+
+import { byId, count, el, openDialog, plural, setText } from "./dom.js";
+import { ACTIONS } from "./keys.js";
+import { saidWords } from "./trail.js";
+
+const LOADING_AFTER_MS = 300;
+const TOAST_MS = 2600;
+
+/** @param {ReturnType<import("./viewer.js").createViewer>} viewer */
+export function createLabelView(viewer) {
+  const stage = byId("stage");
+  const note = byId("stage-note");
+  const why = byId("why");
+  let noteTimer = 0;
+  let toastTimer = 0;
+  let isPainted = false;
+  let whenPainted = null;
+
+  function setStage(state, sampleId = "") {
+    clearTimeout(noteTimer);
+    stage.dataset.state = state;
+    stage.dataset.sample = String(sampleId);
+    stage.classList.toggle("looking-back", state === "past");
+    note.hidden = true;
+    isPainted = false;
+    whenPainted = null;
+    requestAnimationFrame(() => {
+      isPainted = true;
+      whenPainted?.();
+      whenPainted = null;
+    });
+  }
+
+  function setWhy(text, isBack = false) {
+    setText(why, text || "\u00a0");
+    why.title = text;
+    why.classList.toggle("back", isBack);
+  }
+
+  return {
+    /** @param {import("./hand.js").Item} item */
+    showItem(item) {
+      if (stage.dataset.state === "image" && stage.dataset.sample === String(item.sampleId)) return;
+      viewer.show(item.image, item.width, item.height);
+      setStage("image", item.sampleId);
+      setWhy(item.why);
+    },
+    /** @param {import("./trail.js").Past} past @param {number} back @param {HTMLImageElement} image */
+    showPast(past, back, image) {
+      viewer.show(image, past.item.width, past.item.height);
+      setStage("past", past.item.sampleId);
+      setWhy(`${back} back: ${saidWords(past)} · U takes it back · → or Esc returns`, true);
+    },
+    /** @param {"empty"|"broken"|"loading"} state @param {Array<Node|null>} nodes @param {{sampleId?: number, isSlow?: boolean}} [more] */
+    showNote(state, nodes, { sampleId, isSlow = false } = {}) {
+      const isSame = stage.dataset.state === state && stage.dataset.sample === String(sampleId ?? "");
+      if (isSame && state === "loading") return;
+      if (!isSame) { viewer.show(null); setWhy(""); }
+      const wasShown = isSame && !note.hidden;
+      setStage(state, sampleId);
+      note.replaceChildren(...nodes.filter((node) => node !== null));
+      if (isSlow && !wasShown) noteTimer = setTimeout(() => { note.hidden = false; }, LOADING_AFTER_MS);
+      else note.hidden = false;
+    },
+    /** Run when what is shown now has been painted; only the last wish counts. @param {() => void} work */
+    afterPaint(work) {
+      if (isPainted) work();
+      else whenPainted = work;
+    },
+    get state() { return stage.dataset.state; },
+
+    /** @param {{answered: number, asked: number}|null} progress @param {number} unsavedLabels */
+    progress(progress, unsavedLabels) {
+      const asked = progress?.asked ?? 0;
+      const answered = Math.min(asked || Infinity, (progress?.answered ?? 0) + unsavedLabels);
+      setText(byId("answered"), progress ? count(answered) : "–");
+      setText(byId("asked"), progress ? count(asked) : "–");
+      const part = asked ? answered / asked : 0;
+      const meter = byId("round-meter");
+      meter.style.setProperty("--part", String(part));
+      meter.setAttribute("aria-valuenow", String(Math.round(part * 100)));
+      meter.setAttribute("aria-valuetext", `${answered} of ${asked}`);
+    },
+    /** @param {number} unsaved */
+    unsaved(unsaved) {
+      byId("saved").dataset.unsaved = String(unsaved);
+      setText(byId("unsaved"), String(unsaved));
+    },
+    /** @param {string} text */
+    banner(text) {
+      const banner = byId("banner");
+      banner.hidden = !text;
+      setText(banner, text);
+    },
+    /** @param {string} text */
+    toast(text) {
+      const toast = byId("toast");
+      setText(toast, text);
+      toast.classList.add("on");
+      clearTimeout(toastTimer);
+      toastTimer = setTimeout(() => toast.classList.remove("on"), TOAST_MS);
+    },
+    /** @param {string} words @param {string} rate @param {number|null} goalPart */
+    pace(words, rate, goalPart) {
+      setText(byId("pace-text"), words);
+      setText(byId("rate"), rate);
+      byId("goal-meter").hidden = goalPart === null;
+      byId("goal-meter").style.setProperty("--part", String(Math.min(1, goalPart ?? 0)));
+    },
+  };
+}
+
+/** What is in the way of sending, in words. @param {string|null} problem @param {number} unsaved */
+export function problemWords(problem, unsaved) {
+  const kept = unsaved ? `Your ${plural(unsaved, "answer")} ${unsaved === 1 ? "is" : "are"} kept here and will be sent.` : "Answers you give are kept here and will be sent.";
+  if (problem === "offline") return `Offline. ${kept}`;
+  if (problem === "server") return `The server does not answer. ${kept}`;
+  if (problem === "storage") return "This browser cannot keep answers for later. Leave the tab open until unsaved is 0.";
+  return "";
+}
+
+/** The help dialog, filled from the key map. @param {{enabled: boolean, set: (on: boolean) => void}} singleKeys @param {number} classCount */
+export function createHelp(singleKeys, classCount) {
+  const dialog = byId("help");
+  const row = (caps, words) => [el("dt", {}, ...caps.map((cap) => el("kbd", { text: cap }))), el("dd", { text: words })];
+  byId("help-keys").append(
+    ...row(classCount > 1 ? ["1", "2", "…"] : ["1"], "choose that class, save, next image; the key is printed on each button"),
+    ...ACTIONS.flatMap((action) => row(action.caps, action.help)),
+  );
+  const box = byId("single-keys");
+  box.checked = singleKeys.enabled;
+  box.addEventListener("change", () => singleKeys.set(box.checked));
+  byId("help-button").addEventListener("click", () => openDialog(dialog));
+  return { open: () => openDialog(dialog) };
+}
+
+/** The list of answers that the server did not accept. @param {() => ReturnType<import("./sender.js").createSender>} getSender */
+export function createAsideList(getSender) {
+  const button = byId("aside-button");
+  const dialog = byId("aside-dialog");
+  button.addEventListener("click", () => openDialog(dialog));
+
+  return function draw() {
+    const aside = getSender().aside;
+    button.hidden = !aside.length;
+    setText(button, `${aside.length} set aside`);
+    if (!aside.length && dialog.open) dialog.close();
+    byId("aside-list").replaceChildren(...aside.map((entry) => el("li", {},
+      entry.imageUrl ? el("img", { src: entry.imageUrl, alt: "" }) : el("span"),
+      el("div", {}, el("b", { text: saidWords({ kind: entry.kind ?? "", className: entry.className ?? null }) }), ` · image ${entry.sampleId}`, el("p", { class: "quiet small", text: entry.refused })),
+      el("div", { class: "row" },
+        el("button", { class: "button small-button", type: "button", text: "Try again", on: { click: () => getSender().tryAgain(entry.key) } }),
+        el("button", { class: "button small-button", type: "button", text: "Forget", on: { click: () => getSender().dismiss(entry.key) } })),
+    )));
+  };
+}

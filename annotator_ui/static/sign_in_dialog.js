@@ -1,0 +1,45 @@
+// Signing in again without leaving the page, and why it did not work.
+
+import { ApiError } from "./api.js";
+import { byId, openDialog, plural, setText } from "./dom.js";
+
+/** Why signing in did not work, in words. @param {unknown} error */
+export function signInWords(error) {
+  if (!(error instanceof ApiError)) return "The server does not answer. Check the connection and try again.";
+  if (error.code === "sign_in_failed") return "Name or password is not right.";
+  if (error.status === 429) return `Too many tries. Wait ${error.retryAfterS ?? 60} seconds and try again.`;
+  if (error.status >= 500) return "The service has a problem right now. Try again in a moment.";
+  return error.message;
+}
+
+/** @param {ReturnType<import("./api.js").createApi>} api @param {() => void} signedIn */
+export function createSignInDialog(api, signedIn) {
+  const dialog = byId("sign-in-dialog");
+  const form = byId("again-form");
+  const problem = form.querySelector(".form-error");
+  dialog.dataset.stay = "1";
+  dialog.addEventListener("cancel", (event) => event.preventDefault());
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    setText(problem, "");
+    const { name, password } = form.elements;
+    try {
+      await api.signIn(name.value, password.value);
+      password.value = "";
+      dialog.close();
+      signedIn();
+    } catch (error) {
+      setText(problem, signInWords(error));
+      password.select();
+    }
+  });
+  return {
+    /** @param {number} unsaved */
+    open(unsaved) {
+      setText(byId("again-text"), unsaved ? `You were signed out. Your ${plural(unsaved, "answer")} ${unsaved === 1 ? "is" : "are"} kept here and will be sent.` : "You were signed out.");
+      if (dialog.open) return;
+      openDialog(dialog);
+      form.elements.password.focus();
+    },
+  };
+}

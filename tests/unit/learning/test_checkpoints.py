@@ -1,0 +1,123 @@
+"""Networks to bytes and back, and what is no checkpoint."""
+
+import hashlib
+import io
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from al_service.learning import checkpoints, inference, networks, tensor_files
+from al_service.learning.checkpoints import InvalidCheckpointError
+
+NAMES = tuple(f"digit {one}" for one in range(10))
+
+
+def with_metadata(data: bytes, **changes) -> bytes:
+    tensors, metadata = tensor_files.from_bytes(data, "test")
+    return tensor_files.to_bytes(tensors, metadata | changes)
+
+
+def test_what_is_stored_comes_back(digits, trained):
+    data = checkpoints.to_bytes(trained, NAMES, seed=7, extra={"round": 3})
+    found = checkpoints.from_bytes(data)
+    assert (found.class_names, found.seed, found.extra) == (NAMES, 7, {"round": 3})
+    assert (found.network_name, found.image_px) == ("small_cnn", 8)
+    assert not found.network.training
+    before = inference.predict(trained, digits.pixels[:20], mc_passes=2)
+    after = inference.predict(found.network, digits.pixels[:20], mc_passes=2)
+    np.testing.assert_array_equal(before.logits, after.logits)
+    np.testing.assert_array_equal(before.sampled_probabilities, after.sampled_probabilities)
+
+
+def test_a_network_with_batch_normalisation_comes_back():
+    network = networks.build("shufflenet_v2_x0_5", 2, 16)
+    found = checkpoints.from_bytes(checkpoints.to_bytes(network, ["a", "b"]))
+    assert checkpoints.model_hash(found.network) == checkpoints.model_hash(network)
+
+
+def test_equal_networks_give_equal_bytes_and_hashes():
+    first, second, other = (networks.build("small_cnn", 10, 8, seed=seed) for seed in (1, 1, 2))
+    assert checkpoints.to_bytes(first, NAMES) == checkpoints.to_bytes(second, NAMES)
+    assert checkpoints.model_hash(first) == checkpoints.model_hash(second) != checkpoints.model_hash(other)
+
+
+def test_the_hash_is_over_the_bytes_of_the_tensors_in_order_of_name():
+    network = networks.build("small_cnn", 2, 8)
+    digest = hashlib.sha256()
+    for _, tensor in sorted(network.state_dict().items()):
+        digest.update(tensor.numpy().tobytes())
+    assert checkpoints.model_hash(network) == digest.hexdigest()
+
+
+def test_a_file_is_written_whole_and_read(tmp_path):
+    network = networks.build("small_cnn", 10, 8)
+    path = tmp_path / "model.safetensors"
+    assert checkpoints.save(path, network, NAMES) == checkpoints.model_hash(network)
+    assert [one.name for one in tmp_path.iterdir()] == ["model.safetensors"]
+    assert checkpoints.load(path).class_names == checkpoints.load(path.read_bytes()).class_names == NAMES
+
+
+def test_pickles_are_refused_and_never_run(tmp_path):
+    ran = tmp_path / "ran"
+
+    class Attack:
+        def __reduce__(self):
+            return (type(ran).touch, (ran,))
+
+    saved = io.BytesIO()
+    torch.save(networks.build("small_cnn", 2, 8).state_dict(), saved)
+    for data in (pickle.dumps(Attack()), saved.getvalue()):
+        with pytest.raises(InvalidCheckpointError, match="never read"):
+            checkpoints.from_bytes(data)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("length", [0, 4, 8, 100, -1])
+def test_a_cut_file_is_refused(length):
+    data = checkpoints.to_bytes(networks.build("small_cnn", 10, 8), NAMES)
+    with pytest.raises(InvalidCheckpointError, match="complete"):
+        checkpoints.from_bytes(data[:length])
+
+
+def test_a_flipped_bit_is_found():
+    data = bytearray(checkpoints.to_bytes(networks.build("small_cnn", 10, 8), NAMES))
+    data[-5] ^= 1
+    with pytest.raises(InvalidCheckpointError, match="damaged"):
+        checkpoints.from_bytes(bytes(data))
+
+
+def test_files_of_others_and_of_later_versions_are_refused():
+    foreign = tensor_files.to_bytes({"weight": torch.zeros(2)}, {})
+    later = with_metadata(checkpoints.to_bytes(networks.build("small_cnn", 10, 8), NAMES), format_version=99)
+    for data in (foreign, later):
+        with pytest.raises(InvalidCheckpointError, match="format version"):
+            checkpoints.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network_name": "nothing"}, {"network_name": 3}, {"class_names": ["a"]}, {"class_names": 5}, {"image_px": "8"},
+        {"image_px": 4000}, {"model_hash": "0"}, {"network_name": "squeezenet1_1"}, {"extra": None}, {"seed": "x"},
+    ],
+)  # fmt: skip
+def test_metadata_that_does_not_fit_is_refused(changes):
+    data = checkpoints.to_bytes(networks.build("small_cnn", 10, 8), NAMES)
+    with pytest.raises(InvalidCheckpointError):
+        checkpoints.from_bytes(with_metadata(data, **changes))
+
+
+def test_metadata_that_is_no_json_is_refused():
+    header = json.dumps({"__metadata__": {"al_service": "{"}}).encode()
+    with pytest.raises(InvalidCheckpointError):
+        checkpoints.from_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def test_class_names_must_be_as_many_as_classes(tmp_path):
+    with pytest.raises(InvalidCheckpointError, match="2 class_names for a network of 10"):
+        checkpoints.to_bytes(networks.build("small_cnn", 10, 8), ["a", "b"])
+    with pytest.raises(InvalidCheckpointError, match="cannot be read"):
+        checkpoints.load(tmp_path / "missing")

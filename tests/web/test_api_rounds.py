@@ -1,0 +1,143 @@
+"""Rounds and jobs over HTTP: single flight, records, ETags."""
+
+from al_service.domain.records import RejectedRow
+from al_service.domain.states import Role, Stage
+from al_service.loop.rounds import StageResult
+
+
+def test_starting_twice_gives_the_running_round(world):
+    world.project()
+    api = world.api("engineer")
+    first = api.post("/projects/birds/rounds", headers={"Idempotency-Key": "click-1"})
+    second = api.post("/projects/birds/rounds")
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json["round"]["number"] == second.json["round"]["number"] == 1
+    assert (first.json["round"]["state"], first.json["round"]["stage"]) == ("running", "train")
+    assert first.json["round"]["trigger"] == "manual"
+
+
+def test_the_same_key_gives_the_same_round_after_it_is_over(world):
+    world.project()
+    api = world.api("engineer")
+    key = {"Idempotency-Key": "click-1"}
+    api.post("/projects/birds/rounds", headers=key)
+    assert api.post("/projects/birds/rounds/1/cancel").json["round"]["state"] == "cancelled"
+    again = api.post("/projects/birds/rounds", headers=key)
+    assert (again.status_code, again.json["round"]["number"]) == (200, 1)
+    assert api.post("/projects/birds/rounds").json["round"]["number"] == 2
+    assert api.post("/projects/birds/rounds", headers={"Idempotency-Key": "x" * 201}).status_code == 400
+
+
+def test_a_round_is_a_record(world):
+    ids = world.project()
+    world.round([ids[4], ids[0], ids[2]])
+    record = world.api("viewer").get("/projects/birds/rounds/1").json["round"]
+    assert (record["state"], record["stage"]) == ("annotating", "annotate")
+    assert (record["selected"], record["answered"]) == (3, 0)
+    assert [stage["stage"] for stage in record["stages"]] == ["train", "score", "select", "annotate", "close"]
+    assert [stage["state"] for stage in record["stages"]] == ["skipped", "skipped", "done", "running", "pending"]
+    assert record["seconds"]["select"] == 1.5
+    assert record["config"]["strategy"] == "margin+k_center"
+    assert [item["sample_id"] for item in record["selections"]] == [ids[4], ids[0], ids[2]]
+    assert record["selections"][0] == {
+        "sample_id": ids[4],
+        "rank": 0,
+        "score": 1.0,
+        "reason": "uncertain between cat and dog",
+        "reason_code": "margin",
+        "state": "open",
+    }
+    page = world.api("viewer").get("/projects/birds/rounds/1?limit=1&offset=1").json["round"]["selections"]
+    assert [item["sample_id"] for item in page] == [ids[0]]
+    metrics = world.api("viewer").get("/projects/birds/rounds/1/metrics").json
+    assert (metrics["round"], metrics["metrics"]["accuracy"]) == (1, 0.5)
+
+
+def test_a_running_stage_shows_its_jobs_progress(world):
+    world.project()
+    record, _ = world.services.rounds.start("birds")
+    job = world.services.jobs.claim(record.stage_record(Stage.TRAIN).job_id, 1, "worker-1")
+    world.services.jobs.beat(job.id, 1, done=3, total=20, text="epoch 3")
+    api = world.api("viewer")
+    for found in (
+        api.get("/projects/birds/rounds").json["rounds"][0],
+        api.get("/projects/birds/summary").json["round"],
+    ):
+        train = found["stages"][0]
+        assert train["progress"] == {"done": 3, "total": 20, "text": "epoch 3"}
+        assert (train["state"], train["job_id"], train["attempt"]) == ("running", job.id, 1)
+        assert found["stages"][1]["progress"] is None
+
+
+def test_gets_carry_an_etag_and_answer_304(world):
+    ids = world.project()
+    world.round(ids)
+    viewer, labeler = world.api("viewer"), world.api("labeler")
+    for path in ("/rounds", "/rounds/1", "/rounds/1/metrics", "/summary"):
+        first = viewer.get(f"/projects/birds{path}")
+        assert first.headers["Cache-Control"] == "private, no-cache"
+        same = viewer.get(f"/projects/birds{path}", headers={"If-None-Match": first.headers["ETag"]})
+        assert (same.status_code, same.headers["ETag"]) == (304, first.headers["ETag"])
+    before = viewer.get("/projects/birds/summary").headers["ETag"]
+    labeler.post(f"/assignments/{world.lease(labeler)[0]['id']}/annotation", {"class_name": "cat"})
+    assert viewer.get("/projects/birds/summary", headers={"If-None-Match": before}).status_code == 200
+
+
+def test_cancel_ends_an_open_round_once(world):
+    ids = world.project()
+    world.round(ids)
+    api = world.api("engineer")
+    assert api.post("/projects/birds/rounds/1/cancel").json["round"]["state"] == "cancelled"
+    again = api.post("/projects/birds/rounds/1/cancel")
+    assert (again.status_code, again.json["error"]["code"]) == (409, "round_not_open")
+    assert api.post("/projects/birds/rounds/7/cancel").status_code == 404
+    assert world.lease(world.api("labeler")) == []
+
+
+def test_a_cancelled_job_fails_its_round_and_retry_takes_it_up(world):
+    world.project()
+    api = world.api("engineer")
+    job_id = api.post("/projects/birds/rounds").json["round"]["stages"][0]["job_id"]
+    assert api.post(f"/jobs/{job_id}/cancel").json["job"]["state"] == "cancelled"
+    assert api.get("/projects/birds/rounds/1").json["round"]["state"] == "failed"
+    retried = api.post(f"/jobs/{job_id}/retry").json["job"]
+    assert (retried["state"], retried["attempt"]) == ("queued", 2)
+    assert api.get("/projects/birds/rounds/1").json["round"]["state"] == "running"
+    assert api.post(f"/jobs/{job_id}/retry").status_code == 409
+
+
+def test_a_failed_job_is_listed_with_the_command_that_retries_it(world):
+    world.project()
+    record, _ = world.services.rounds.start("birds")
+    job_id = record.stage_record(Stage.TRAIN).job_id
+    world.services.jobs.claim(job_id, 1, "worker-1")
+    world.services.jobs.fail(job_id, 1, "no room on the device", retryable=False)
+    failures = world.api("viewer").get("/projects/birds/summary").json["failures"]
+    assert [(item["id"], item["error"], item["retry_command"]) for item in failures] == [
+        (job_id, "no room on the device", f"al job retry {job_id}")
+    ]
+
+
+def test_an_import_is_a_job_whose_rejected_rows_only_engineers_see(world):
+    world.project()
+    engineer = world.api("engineer")
+    made = engineer.post("/projects/birds/imports", {"location": "/images", "labels": "folder", "split": "test"})
+    assert (made.status_code, made.json["job"]["kind"], made.json["job"]["state"]) == (202, "ingest", "queued")
+    job_id = made.json["job"]["id"]
+    assert made.headers["Location"] == f"/api/v1/jobs/{job_id}"
+    with world.store.write() as tx:
+        tx.samples.add_rejections(job_id, [RejectedRow("cat/broken.png", "cut short")])
+    seen = engineer.get(f"/jobs/{job_id}").json["job"]
+    assert seen["rejected"] == [{"external_id": "cat/broken.png", "reason": "cut short"}]
+    assert world.api("viewer").get(f"/jobs/{job_id}").json["job"]["rejected"] == []
+    assert engineer.post("/projects/birds/imports", {"location": "/x", "split": "both"}).status_code == 400
+    assert engineer.post("/projects/birds/imports", {"labels": "folder"}).status_code == 400
+    assert engineer.get("/jobs/999").status_code == 404
+
+
+def test_metrics_that_are_not_numbers_become_null(world):
+    world.project()
+    record, _ = world.services.rounds.start("birds")
+    record = world.finish_stage(record, StageResult({}, Stage.SELECT, metrics={"ece": None, "text": "é"}))
+    answer = world.api(Role.VIEWER).get("/projects/birds/rounds/1/metrics")
+    assert answer.json["metrics"] == {"ece": None, "text": "é"}
