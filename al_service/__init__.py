@@ -4,8 +4,8 @@ The map (docs/architecture.md says who may import whom, and tests/architecture e
 
     errors, settings, images      leaves
     domain/                       records, states and their legal moves: plain Python
-    loop/                         rounds, the people's queue, triggers, accounts; speaks to storage through loop/ports.py
-    storage/                      schema, migrations, SQL store, artifact files
+    loop/                         rounds, the people's queue, triggers, accounts; speaks to storage through
+    loop/ports.py storage/                      schema, migrations, SQL store, artifact files
     job_queue/                    RQ and the inline queue, the embedded broker
     api/                          JSON routes under /api/v1
     ingest/                       folders, archives and tables turned into rows

@@ -39,7 +39,9 @@ def prepare_data_dir(settings: Settings) -> None:
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise UnavailableError(f"data folder {settings.data_dir}: {error}. Choose another with --data or AL_DATA_DIR.") from error
+        raise UnavailableError(
+            f"data folder {settings.data_dir}: {error}. Choose another with --data or AL_DATA_DIR."
+        ) from error
 
 
 def open_services(settings: Settings) -> Services:
@@ -121,8 +123,8 @@ def replay_round(services: Services, project_name: str, number: int) -> dict[str
     """Choose again from a round's stored scores, candidates and seed.
 
     Returns:
-        {"identical": bool, "recorded": [sample ids in order], "replayed": [sample ids in order]}; evaluation samples, which are
-        not chosen by the strategy, are left out of both.
+        {"identical": bool, "recorded": [sample ids in order], "replayed": [sample ids in order]}; evaluation samples,
+        which are not chosen by the strategy, are left out of both.
 
     Raises:
         NotFoundError: no such round, or its files are gone.
@@ -143,6 +145,8 @@ def replay_round(services: Services, project_name: str, number: int) -> dict[str
         record.config.strategy, facts["budget"], seed=record.seed, random_fraction=record.config.random_fraction
     )
     with services.store.read() as tx:
-        recorded = [item.sample_id for item in tx.queue.selections(record.id) if item.reason.get("code") != "evaluation"]
+        recorded = [
+            item.sample_id for item in tx.queue.selections(record.id) if item.reason.get("code") != "evaluation"
+        ]
     replayed = [int(sample_id) for sample_id in again.sample_ids]
     return {"identical": recorded == replayed, "recorded": recorded, "replayed": replayed}

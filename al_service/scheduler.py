@@ -24,7 +24,9 @@ class Scheduler:
         self._services = services
 
     def tick(self) -> int:
-        """Expire leases, release and announce jobs, close answered rounds, start due ones; how many things were done."""
+        """Expire leases, release and announce jobs, close answered rounds, start due ones; how many things were
+        done.
+        """
         done = self._safely("expire leases", self._services.assignments.expire)
         done += self._safely("reconcile jobs", self._services.jobs.reconcile)
         for project in self._services.projects.all():

@@ -1,4 +1,5 @@
-"""Settings of a process: flags > AL_* environment > al.toml > default, read once (by bootstrap) into a frozen dataclass.
+"""Settings of a process: flags > AL_* environment > al.toml > default, read once (by bootstrap) into a frozen
+dataclass.
 
 Unknown AL_ names are refused, so that a typing mistake is not silently a default. Any secret can come from a file
 named by `<NAME>_FILE`.
@@ -15,6 +16,7 @@ from al_service.errors import InvalidInputError
 
 #: AL_ names that belong to `make demo`, not to a process's settings.
 DEMO_NAMES = frozenset({"AL_DEMO_ROUNDS", "AL_DEMO_EXIT"})
+DATA_DIR = Path("al-data")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -33,26 +35,38 @@ def _setting(default: Any, help: str, **more: Any) -> Any:
 class Settings:
     """Everything a process may be told. docs/settings.md is made from the help texts here."""
 
-    data_dir: Path = _setting(Path("al-data"), "folder for everything the embedded default writes")
+    data_dir: Path = _setting(DATA_DIR, "folder for everything the embedded default writes")
     database_url: str = _setting("", "postgresql://… ; empty: SQLite in the data folder", secret=True)
-    redis_url: str = _setting("", "redis:// or unix:// address; empty: the embedded Valkey in the data folder", secret=True)
+    redis_url: str = _setting(
+        "", "redis:// or unix:// address; empty: the embedded Valkey in the data folder", secret=True
+    )
     storage_url: str = _setting("", "where images and checkpoints lie; a local folder; empty: inside the data folder")
     host: str = _setting("127.0.0.1", "address the web server binds to")
-    port: int = _setting(8000, "port of the web server; the next free one is taken, with a message, when it is in use", low=0, high=65535)
+    port: int = _setting(
+        8000, "port of the web server; the next free one is taken, with a message, when it is in use", low=0, high=65535
+    )
     secret_key: str = _setting("", "signs sessions; empty: made once and kept in the data folder", secret=True)
     session_cookie_secure: bool = _setting(False, "send the session cookie over https only; set it behind a TLS proxy")
-    lease_ttl_s: float = _setting(300.0, "seconds a sample stays leased to a person without a heartbeat", low=1, high=86_400)
+    lease_ttl_s: float = _setting(
+        300.0, "seconds a sample stays leased to a person without a heartbeat", low=1, high=86_400
+    )
     workers: int = _setting(1, "worker processes started by `al up`", low=0, high=256)
     web_processes: int = _setting(1, "web server processes", low=1, high=64)
     web_threads: int = _setting(16, "threads per web server process", low=1, high=256)
     device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
     job_timeout_s: int = _setting(7200, "a job that runs longer is stopped and retried", low=1, high=604_800)
     job_attempts_max: int = _setting(3, "attempts before a job is shown as failed", low=1, high=20)
-    job_retry_delay_s: float = _setting(2.0, "wait before the second attempt; doubles with each further one", low=0, high=3600)
+    job_retry_delay_s: float = _setting(
+        2.0, "wait before the second attempt; doubles with each further one", low=0, high=3600
+    )
     heartbeat_s: float = _setting(2.0, "seconds between heartbeats of a working worker", low=0.05, high=60)
-    lost_after_s: float = _setting(20.0, "a running job without heartbeat for so long is given to another worker", low=0.2, high=3600)
+    lost_after_s: float = _setting(
+        20.0, "a running job without heartbeat for so long is given to another worker", low=0.2, high=3600
+    )
     tick_s: float = _setting(0.5, "pause between two looks of the scheduler", low=0.01, high=60)
-    worker_memory_max_bytes: int = _setting(0, "a worker above this resident memory stops its job and starts anew; 0 = no limit", low=0, high=2**50)
+    worker_memory_max_bytes: int = _setting(
+        0, "a worker above this resident memory stops its job and starts anew; 0 = no limit", low=0, high=2**50
+    )
     upload_max_bytes: int = _setting(2**31, "largest upload", low=1, high=2**50)
     image_pixels_max: int = _setting(64_000_000, "images with more pixels are rejected", low=1, high=2**40)
     log_level: str = _setting("info", "debug, info, warning or error", choices=LOG_LEVELS)
@@ -69,13 +83,19 @@ class Settings:
 
     @property
     def broker_socket(self) -> Path:
-        """Where the embedded broker would like its Unix socket; `job_queue.broker.resolve_broker_url` knows the real address."""
+        """Where the embedded broker would like its Unix socket; `job_queue.broker.resolve_broker_url` knows the real
+        address.
+        """
         return self.data_dir.resolve() / "broker" / "valkey.sock"
 
     @property
     def artifact_dir(self) -> Path:
         """Folder of images and checkpoints."""
-        return Path(self.storage_url.removeprefix("file://")) if self.storage_url else self.data_dir.resolve() / "artifacts"
+        return (
+            Path(self.storage_url.removeprefix("file://"))
+            if self.storage_url
+            else self.data_dir.resolve() / "artifacts"
+        )
 
 
 def load_settings(
@@ -136,7 +156,11 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         if name in known:
             values[known[name].name] = value
-        elif name.endswith("_FILE") and known.get(name[: -len("_FILE")]) and known[name[: -len("_FILE")]].metadata.get("secret"):
+        elif (
+            name.endswith("_FILE")
+            and known.get(name[: -len("_FILE")])
+            and known[name[: -len("_FILE")]].metadata.get("secret")
+        ):
             values[known[name[: -len("_FILE")]].name] = _read_secret(name, value)
         else:
             raise InvalidSettingError(
@@ -157,7 +181,9 @@ def _convert(key: str, value: Any, spec: Any) -> Any:
     kind, limits = spec.type, spec.metadata
     try:
         if kind is bool and isinstance(value, str):
-            value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.strip().lower()]
+            value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+                value.strip().lower()
+            ]
         elif kind is bool and not isinstance(value, bool):
             raise ValueError
         else:

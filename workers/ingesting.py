@@ -1,4 +1,5 @@
-"""The import job: every row read, verified and decoded once, stored under its content hash, or rejected with its reason.
+"""The import job: every row read, verified and decoded once, stored under its content hash, or rejected with its
+reason.
 
 Killed anywhere and started again it ends the same: what is stored is recognised by external id or content hash, the
 evaluation split is drawn by content (not by order), and labels carry a key per sample.
@@ -16,9 +17,9 @@ from al_service import images
 from al_service.domain.records import NewSample, Project, RejectedRow
 from al_service.domain.states import Role, Split
 from al_service.errors import InvalidInputError
-from al_service.ingest.sources import open_source
 from al_service.ingest.rows import Limits, Source, SourceRow
 from al_service.ingest.rows import RejectedRow as RefusedRow
+from al_service.ingest.sources import open_source
 from al_service.ingest.split import in_evaluation
 from al_service.loop.ports import Transaction
 from al_service.storage.artifacts import image_name

@@ -1,4 +1,6 @@
-"""The three jobs of a round. Each reads rows in one transaction, computes without any, and hands over its result in one."""
+"""The three jobs of a round. Each reads rows in one transaction, computes without any, and hands over its result in
+one.
+"""
 
 import time
 from collections.abc import Sequence
@@ -101,8 +103,8 @@ def _read_training_data(context: WorkerContext, run: JobRun) -> TrainingData:
 def choose_image_px(config: ProjectConfig, sizes: Sequence[tuple[int, int]]) -> int:
     """Side of the square the model sees: as set, else from the images' median short side.
 
-    small_cnn takes the smallest of its usual sides that is not below it (at most 64); torchvision networks take 224, or the
-    images' own size when that is smaller and at least 32.
+    small_cnn takes the smallest of its usual sides that is not below it (at most 64); torchvision networks take 224,
+    or the images' own size when that is smaller and at least 32.
     """
     if config.image_px:
         return config.image_px
@@ -233,7 +235,9 @@ def _load_network(context: WorkerContext, model: ModelRecord) -> networks.Networ
 
 
 def select(context: WorkerContext, run: JobRun) -> None:
-    """Choose the batch among samples that are still unlabelled and in nobody's hands; store ids, ranks, scores, reasons."""
+    """Choose the batch among samples that are still unlabelled and in nobody's hands; store ids, ranks, scores,
+    reasons.
+    """
     with context.services.store.read() as tx:
         record = _round_of(tx, run)
         selectable = [sample_id for sample_id, _ in tx.samples.selectable(record.project_id)]

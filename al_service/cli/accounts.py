@@ -22,7 +22,11 @@ def user() -> None:
 @click.pass_obj
 def user_add(session: Session, name: str, role: str, password_stdin: bool) -> None:
     """Add a person; asks for a password of at least 8 characters."""
-    password = sys.stdin.readline().rstrip("\n") if password_stdin else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    password = (
+        sys.stdin.readline().rstrip("\n")
+        if password_stdin
+        else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    )
     added = session.services.accounts.add_user(name, Role(role), password)
     click.echo(f"{added.name} can sign in as {added.role}")
 
@@ -34,7 +38,12 @@ def user_list(session: Session, as_json: bool) -> None:
     """Who there is."""
     users = session.services.accounts.users()
     if as_json:
-        print_json([{"name": item.name, "role": item.role, "active": item.is_active, "created_at": item.created_at} for item in users])
+        print_json(
+            [
+                {"name": item.name, "role": item.role, "active": item.is_active, "created_at": item.created_at}
+                for item in users
+            ]
+        )
         return
     print_table(
         ["name", "role", "active", "since"],

@@ -1,7 +1,7 @@
 """`al demo`: the main job, end to end, on this machine: real images, real processes, simulated people over HTTP.
 
-It starts `al up` on a data folder of its own, imports images, lets simulated labelers work, and prints each round. The page
-is open for a real person all the while.
+It starts `al up` on a data folder of its own, imports images, lets simulated labelers work, and prints each round.
+The page is open for a real person all the while.
 """
 
 import contextlib
@@ -60,15 +60,43 @@ class Options:
 
 
 @click.command()
-@click.option("--images", metavar="DIR|ARCHIVE", help="Images in class folders (default: the digits that scikit-learn ships).")
-@click.option("--rounds", type=click.IntRange(1), envvar="AL_DEMO_ROUNDS", default=8, show_default=True, help="Rounds the simulated labelers work for.")
+@click.option(
+    "--images", metavar="DIR|ARCHIVE", help="Images in class folders (default: the digits that scikit-learn ships)."
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    envvar="AL_DEMO_ROUNDS",
+    default=8,
+    show_default=True,
+    help="Rounds the simulated labelers work for.",
+)
 @click.option("--labelers", type=click.IntRange(0, 64), default=4, show_default=True, help="Simulated people.")
-@click.option("--error-rate", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of their answers that are wrong.")
-@click.option("--think", "think_s", type=click.FloatRange(0, 60), default=0.2, show_default=True, help="Mean seconds they look at an image.")
+@click.option(
+    "--error-rate",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of their answers that are wrong.",
+)
+@click.option(
+    "--think",
+    "think_s",
+    type=click.FloatRange(0, 60),
+    default=0.2,
+    show_default=True,
+    help="Mean seconds they look at an image.",
+)
 @click.option("--strategy", default="margin+k_center", show_default=True, help="How samples are chosen.")
 @click.option("--network", default="small_cnn", show_default=True, help="small_cnn or a torchvision network.")
 @click.option("--batch", type=click.IntRange(1), help="Labels per round (default: 2 % of the images, 10 to 200).")
-@click.option("--exit", "exit_at_end", is_flag=True, envvar="AL_DEMO_EXIT", help="Stop after the last round instead of serving on.")
+@click.option(
+    "--exit",
+    "exit_at_end",
+    is_flag=True,
+    envvar="AL_DEMO_EXIT",
+    help="Stop after the last round instead of serving on.",
+)
 @click.pass_obj
 def demo(session: Session, /, **given: Any) -> None:
     """The whole loop on real images, with simulated labelers and a page for you."""
@@ -109,7 +137,11 @@ def _running(settings: Settings, console: Console) -> Iterator[None]:
     log_path = settings.data_dir / "up.log"
     with log_path.open("wb") as log_file:
         child = subprocess.Popen(
-            [sys.executable, "-m", "al_service", "up"], env=environment, stdout=log_file, stderr=log_file, start_new_session=True
+            [sys.executable, "-m", "al_service", "up"],
+            env=environment,
+            stdout=log_file,
+            stderr=log_file,
+            start_new_session=True,
         )
     try:
         with console.status("starting broker, database, workers, scheduler and web server"):
@@ -135,7 +167,9 @@ def _wait_until_ready(settings: Settings, child: subprocess.Popen[bytes], log_pa
             if all(part["ok"] for part in parts.values()):
                 return
         time.sleep(0.2)
-    raise UnavailableError(f"the service did not become ready within {START_TIMEOUT_S:.0f} s; see {log_path}\n{_tail(log_path)}")
+    raise UnavailableError(
+        f"the service did not become ready within {START_TIMEOUT_S:.0f} s; see {log_path}\n{_tail(log_path)}"
+    )
 
 
 def _tail(path: Path) -> str:
@@ -164,8 +198,9 @@ class Demo:
         truth = self._read_truth()
         self._create_project(truth)
         self._import(truth)
-        self._console.print(f"\n[bold]Open {self._url}/projects/{PROJECT}/label[/bold]  and sign in as [bold]you[/bold] / [bold]{password}[/bold]")
-        self._console.print(f"The board with the learning curve: {self._url}/projects/{PROJECT}/board\n")
+        click.echo(f"\nlabel with them:  {self._url}/projects/{PROJECT}/label")
+        click.echo(f"watch the board:  {self._url}/projects/{PROJECT}/board")
+        click.echo(f"sign in as:       you   password: {password}\n")
         crowd = self._start_people(services, truth)
         try:
             self._show_rounds()
@@ -198,13 +233,14 @@ class Demo:
             while job["state"] in ("queued", "running"):
                 time.sleep(0.2)
                 job = self._call("GET", f"/jobs/{job['id']}")["job"]
-                status.update(f"importing images: {job['progress']['done']} of {job['progress']['total'] or len(truth.class_of_hash)}")
+                total = job["progress"]["total"] or len(truth.class_of_hash)
+                status.update(f"importing images: {job['progress']['done']} of {total}")
         if job["state"] != "done":
             raise UnavailableError(f"the import failed: {job['error']}")
         facts = job["result"]
-        self._console.print(
-            f"imported {facts['added']} images ({facts['rejected']} rejected, {facts['exact_duplicates']} exact duplicates); "
-            f"{facts['evaluation']} of them are kept aside to measure accuracy"
+        click.echo(
+            f"imported {facts['added']} images ({facts['rejected']} rejected, {facts['exact_duplicates']} exact "
+            f"duplicates); {facts['evaluation']} of them are kept aside to measure accuracy"
         )
 
     def _start_people(self, services: Services, truth: Truth) -> list[threading.Thread]:
@@ -219,7 +255,9 @@ class Demo:
     def _show_rounds(self) -> None:
         """A live table on a terminal, one line per finished round elsewhere; ends after the asked number of rounds."""
         printed = 0
-        live = Live(console=self._console, refresh_per_second=4) if self._console.is_terminal else contextlib.nullcontext()
+        live = (
+            Live(console=self._console, refresh_per_second=4) if self._console.is_terminal else contextlib.nullcontext()
+        )
         if not self._console.is_terminal:
             print_line(HEADINGS)
         with live as screen:

@@ -11,7 +11,18 @@ import click
 from al_service.cli.session import Session, json_option, print_json
 from al_service.errors import AlServiceError, UnavailableError
 
-PACKAGES = ("al-service", "torch", "torchvision", "numpy", "scikit-learn", "pillow", "redis", "rq", "flask", "sqlalchemy")
+PACKAGES = (
+    "al-service",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+    "redis",
+    "rq",
+    "flask",
+    "sqlalchemy",
+)
 FREE_BYTES_MIN = 2 * 2**30
 
 
@@ -35,7 +46,12 @@ def doctor(session: Session, as_json: bool) -> None:
         *(_package(name) for name in PACKAGES),
         _device(session),
         _disk(session),
-        _check("database", session, lambda: session.services.store.check(), "see AL_DATABASE_URL, or the data folder's rights"),
+        _check(
+            "database",
+            session,
+            lambda: session.services.store.check(),
+            "see AL_DATABASE_URL, or the data folder's rights",
+        ),
         _check("broker", session, lambda: session.services.queue.check(), "start it with `al up`, or set AL_REDIS_URL"),
         _check("workers", session, lambda: _workers(session), "start one with `al worker` (or `al up`)"),
     ]
@@ -81,7 +97,12 @@ def _disk(session: Session) -> Finding:
     folder = session.settings.data_dir.resolve()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    return Finding("disk", free > FREE_BYTES_MIN, f"{free / 2**30:.1f} GiB free at {folder}", "free some space or choose another --data")
+    return Finding(
+        "disk",
+        free > FREE_BYTES_MIN,
+        f"{free / 2**30:.1f} GiB free at {folder}",
+        "free some space or choose another --data",
+    )
 
 
 def _workers(session: Session) -> str:

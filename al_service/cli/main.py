@@ -1,6 +1,7 @@
 """`al`: everything from the command line. Commands act on the data folder or database directly, except `al demo`.
 
-Exit codes: 0 fine; 1 a bug; 2 bad input; 3 not allowed; 4 not found; 5 the state has moved on; 6 something does not answer.
+Exit codes: 0 fine; 1 a bug; 2 bad input; 3 not allowed; 4 not found; 5 the state has moved on; 6 something does not
+answer.
 """
 
 import sys
@@ -9,23 +10,29 @@ from pathlib import Path
 import click
 
 from al_service import __version__
-from al_service.cli import accounts, demo, doctor, processes, projects, rounds
+from al_service.cli import accounts, demo, doctor, jobs, processes, projects, rounds, status
 from al_service.cli.session import Session
 from al_service.errors import AlServiceError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "-V", "--version", message="al %(version)s")
-@click.option("--data", "data_dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder (default: al-data).")
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (default: al.toml, if there).")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to tell on stderr.")
+@click.option(
+    "--data", "data_dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder (default: al-data)."
+)
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (default: al.toml, if there)."
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to tell on stderr."
+)
 @click.pass_context
 def cli(context: click.Context, data_dir: Path | None, config: Path | None, log_level: str | None) -> None:
     """Active learning for image classification: from a folder of images to a running loop."""
     context.obj = Session(flags={"data_dir": data_dir, "log_level": log_level}, toml_path=config)
 
 
-for module in (processes, demo, doctor, accounts, projects, rounds):
+for module in (processes, demo, doctor, accounts, projects, status, rounds, jobs):
     for command in module.COMMANDS:
         cli.add_command(command)
 

@@ -19,14 +19,22 @@ PORTS_TRIED = 50
 
 
 @click.command()
-@click.option("--data", "data_dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder (default: al-data).")
+@click.option(
+    "--data", "data_dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder (default: al-data)."
+)
 @click.option("--host", help="Address to bind to (default: 127.0.0.1).")
 @click.option("--port", type=int, help="Port (default: 8000, or the next free one).")
 @click.option("--workers", type=int, help="Worker processes (default: 1).")
 @click.pass_obj
 def up(session: Session, data_dir: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Everything on this machine: broker, database, workers, scheduler, web."""
-    session.flags.update({key: value for key, value in {"data_dir": data_dir, "host": host, "port": port, "workers": workers}.items() if value is not None})
+    session.flags.update(
+        {
+            key: value
+            for key, value in {"data_dir": data_dir, "host": host, "port": port, "workers": workers}.items()
+            if value is not None
+        }
+    )
     settings = session.settings
     chosen = free_port(settings.host, settings.port)
     if chosen != settings.port:
@@ -34,7 +42,9 @@ def up(session: Session, data_dir: Path | None, host: str | None, port: int | No
     settings = replace(settings, port=chosen, data_dir=settings.data_dir.resolve())
     session.flags.update({"port": chosen})
     if (running := find_supervisor(settings.data_dir)) is not None:
-        raise ConflictError(f"{settings.data_dir} is already served by process {running}; stop it first or choose another --data")
+        raise ConflictError(
+            f"{settings.data_dir} is already served by process {running}; stop it first or choose another --data"
+        )
     broker = None if settings.redis_url else EmbeddedBroker(settings.broker_socket.parent)
     supervisor = Supervisor(children(settings, broker), settings.data_dir, say=lambda line: click.echo(line, err=True))
     password = _first_admin(session)
@@ -58,7 +68,9 @@ def children(settings: Settings, broker: EmbeddedBroker | None) -> list[ChildSpe
     if broker is not None and (command := broker.command()) is not None:
         specs.append(ChildSpec("broker", command, ends_last=True))
     names = ["web", "scheduler", *(f"worker-{number}" for number in range(1, settings.workers + 1))]
-    return specs + [ChildSpec(name, [sys.executable, "-m", "al_service", name.split("-")[0]], environment) for name in names]
+    return specs + [
+        ChildSpec(name, [sys.executable, "-m", "al_service", name.split("-")[0]], environment) for name in names
+    ]
 
 
 def _first_admin(session: Session) -> str | None:
@@ -91,7 +103,9 @@ def free_port(host: str, wanted: int) -> int:
                     raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}") from error
                 continue
             return int(probe.getsockname()[1])
-    raise UnavailableError(f"ports {wanted} to {wanted + PORTS_TRIED - 1} on {host} are all taken; choose one with --port")
+    raise UnavailableError(
+        f"ports {wanted} to {wanted + PORTS_TRIED - 1} on {host} are all taken; choose one with --port"
+    )
 
 
 @click.command()
@@ -110,7 +124,13 @@ def web(session: Session, host: str | None, port: int | None) -> None:
 
 
 @click.command()
-@click.option("--queue", "queues", multiple=True, type=click.Choice(QUEUES), help="Only these queues, in this order (default: all).")
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    type=click.Choice(QUEUES),
+    help="Only these queues, in this order (default: all).",
+)
 @click.pass_obj
 def worker(session: Session, queues: tuple[str, ...]) -> None:
     """A worker: takes jobs until it is stopped; as many as wanted, on as many machines."""

@@ -1,4 +1,4 @@
-"""`al project …`, `al ingest`, `al status`, `al job …`."""
+"""`al project …` and `al ingest`."""
 
 import time
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from al_service.cli.jobs import job_facts
 from al_service.cli.session import Session, json_option, print_json, print_table
 from al_service.domain.records import Job, Project
 from al_service.domain.states import JobState
 from al_service.errors import InvalidInputError, UnavailableError
-from al_service.loop.progress import Summary
 
 POLL_S = 0.25
 
@@ -24,7 +24,9 @@ def project() -> None:
 @project.command("create")
 @click.argument("name")
 @click.option("--classes", default="", help="Class names, comma separated; may be empty when an import brings labels.")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A project setting; may be given several times.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A project setting; may be given several times."
+)
 @json_option
 @click.pass_obj
 def project_create(session: Session, name: str, classes: str, pairs: tuple[str, ...], as_json: bool) -> None:
@@ -98,17 +100,28 @@ def project_archive(session: Session, name: str) -> None:
     show_default=True,
     help="Which samples get the labels found; `evaluation` rehearses a loop on labelled data.",
 )
-@click.option("--split", type=click.Choice(["pool", "train", "test", "evaluation"]), help="Put every row into this split.")
+@click.option(
+    "--split", type=click.Choice(["pool", "train", "test", "evaluation"]), help="Put every row into this split."
+)
 @click.option("--no-wait", is_flag=True, help="Return as soon as the import is queued.")
 @json_option
 @click.pass_obj
 def ingest(
-    session: Session, project_name: str, location: str, labels: str, use_labels: str, split: str | None, no_wait: bool, as_json: bool
+    session: Session,
+    project_name: str,
+    location: str,
+    labels: str,
+    use_labels: str,
+    split: str | None,
+    no_wait: bool,
+    as_json: bool,
 ) -> None:
     """Import a folder, archive, CSV, JSONL or torchvision:NAME into PROJECT."""
     if "://" not in location and not location.startswith("torchvision:"):
         location = str(Path(location).resolve())
-    job = session.services.projects.import_images(project_name, location, labels=labels, use_labels=use_labels, split=split)
+    job = session.services.projects.import_images(
+        project_name, location, labels=labels, use_labels=use_labels, split=split
+    )
     if not no_wait:
         job = follow(session, job)
     _report_import(session, job, as_json)
@@ -149,116 +162,9 @@ def _waiting_words(session: Session) -> str:
         alone = not session.services.queue.workers()
     except UnavailableError:
         return "waiting: the broker does not answer; start everything with `al up` in another terminal"
-    return "waiting: no worker is running; start one with `al up` in another terminal" if alone else "waiting for a worker"
-
-
-@click.command()
-@click.argument("project_name", metavar="PROJECT")
-@json_option
-@click.pass_obj
-def status(session: Session, project_name: str, as_json: bool) -> None:
-    """Pool, queue, round, workers, last metrics and failures of PROJECT."""
-    summary = session.services.projects.summary(project_name)
-    try:
-        workers: list[dict[str, Any]] | None = session.services.queue.workers()
-    except UnavailableError:
-        workers = None
-    if as_json:
-        print_json(_status_facts(summary, workers))
-    else:
-        _print_status(summary, workers)
-
-
-def _status_facts(summary: Summary, workers: list[dict[str, Any]] | None) -> dict[str, Any]:
-    last = summary.last_round
-    return {
-        "project": summary.project.name,
-        "counts": vars(summary.counts),
-        "class_counts": summary.class_counts,
-        "new_labels": summary.new_labels,
-        "labels_per_minute": summary.labels_last_5_min / 5,
-        "round": None if last is None else {"number": last.number, "state": last.state, "stage": last.stage, "metrics": last.metrics},
-        "holders": summary.holders,
-        "jobs": [job_facts(job) for job in summary.active_jobs],
-        "failures": [job_facts(job) for job in summary.failed_jobs],
-        "workers": workers,
-    }
-
-
-def _print_status(summary: Summary, workers: list[dict[str, Any]] | None) -> None:
-    counts, last = summary.counts, summary.last_round
-    click.echo(
-        f"pool        {counts.total} samples: {counts.labelled} labelled, {counts.free} waiting in the queue, {counts.leased} with people, "
-        f"{counts.not_queued} not asked yet, {counts.skipped} skipped, {counts.flagged} flagged"
+    return (
+        "waiting: no worker is running; start one with `al up` in another terminal" if alone else "waiting for a worker"
     )
-    click.echo(f"evaluation  {counts.evaluation_total} samples kept aside, {counts.evaluation_labelled} labelled")
-    if counts.rejected:
-        click.echo(f"rejected    {counts.rejected} rows of imports (`al job list --project` names them)")
-    if last is None:
-        click.echo("round       none yet")
-    else:
-        accuracy = last.metrics.get("accuracy")
-        words = f", accuracy {accuracy:.3f} on {last.metrics.get('evaluation_samples')} samples" if accuracy is not None else ""
-        click.echo(f"round       {last.number} is {last.state} ({last.stage}), trained on {last.label_count} labels{words}")
-    click.echo(f"new labels  {summary.new_labels} of {summary.project.config.labels_to_trigger} that start the next round")
-    shown = "the broker does not answer" if workers is None else f"{len(workers)} alive" if workers else "none; start one with `al worker`"
-    click.echo(f"workers     {shown}")
-    for job in summary.active_jobs:
-        click.echo(f"job         {job.id} {job.kind} is {job.state}, attempt {job.attempt}, {job.progress_done}/{job.progress_total or '?'} {job.progress_text}")
-    for job in summary.failed_jobs:
-        click.echo(f"FAILED      {job.kind} (job {job.id}): {job.error}\n            retry with: al job retry {job.id}")
-
-
-@click.group()
-def job() -> None:
-    """Work of the workers."""
-
-
-@job.command("list")
-@click.option("--project", "project_name", help="Only this project.")
-@json_option
-@click.pass_obj
-def job_list(session: Session, project_name: str | None, as_json: bool) -> None:
-    """Jobs, newest first."""
-    project_id = session.services.projects.get(project_name).id if project_name else None
-    with session.services.store.read() as tx:
-        jobs = tx.jobs.all(project_id=project_id)
-    if as_json:
-        print_json([job_facts(item) for item in jobs])
-        return
-    print_table(
-        ["id", "kind", "state", "attempt", "progress", "worker", "error"],
-        [(item.id, item.kind, item.state, item.attempt, item.progress_done, item.worker, item.error) for item in jobs],
-        empty="no jobs yet",
-    )
-
-
-@job.command("show")
-@click.argument("job_id", type=int)
-@click.pass_obj
-def job_show(session: Session, job_id: int) -> None:
-    """One job as JSON, with the rows an import rejected."""
-    found = session.services.jobs.get(job_id)
-    with session.services.store.read() as tx:
-        rejected = tx.samples.rejections(job_id, 1000)
-    print_json({**job_facts(found), "rejected": [vars(row) for row in rejected]})
-
-
-@job.command("retry")
-@click.argument("job_id", type=int)
-@click.pass_obj
-def job_retry(session: Session, job_id: int) -> None:
-    """Queue a failed or cancelled job again."""
-    again = session.services.jobs.retry(job_id)
-    click.echo(f"job {again.id} ({again.kind}) is queued again, attempt {again.attempt}")
-
-
-@job.command("cancel")
-@click.argument("job_id", type=int)
-@click.pass_obj
-def job_cancel(session: Session, job_id: int) -> None:
-    """Stop a job; its worker notices at its next heartbeat."""
-    click.echo(f"job {job_id} is {session.services.jobs.cancel(job_id).state}")
 
 
 def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -273,13 +179,13 @@ def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def job_facts(item: Job) -> dict[str, Any]:
-    """A job as plain data."""
-    return {key: value for key, value in vars(item).items() if key != "payload"}
-
-
 def _facts(item: Project) -> dict[str, Any]:
-    return {"name": item.name, "classes": item.class_names, "settings": item.config.to_json(), "created_at": item.created_at}
+    return {
+        "name": item.name,
+        "classes": item.class_names,
+        "settings": item.config.to_json(),
+        "created_at": item.created_at,
+    }
 
 
-COMMANDS = (project, ingest, status, job)
+COMMANDS = (project, ingest)

@@ -6,8 +6,8 @@ import click
 
 from al_service.bootstrap import replay_round
 from al_service.cli.session import Session, json_option, print_json, print_table
-from al_service.domain.records import Round
 from al_service.domain.reasons import reason_text
+from al_service.domain.records import Round
 from al_service.errors import ConflictError
 
 
@@ -27,7 +27,11 @@ def round_start(session: Session, project: str, key: str | None, as_json: bool) 
     if as_json:
         print_json({"started": is_new, "round": round_facts(record)})
         return
-    words = f"round {record.number} starts with {record.label_count} labels" if is_new else f"round {record.number} is {record.state} already"
+    words = (
+        f"round {record.number} starts with {record.label_count} labels"
+        if is_new
+        else f"round {record.number} is {record.state} already"
+    )
     click.echo(words)
 
 
@@ -76,7 +80,8 @@ def round_show(session: Session, project: str, number: int, as_json: bool) -> No
     if as_json:
         print_json({**round_facts(record), "selections": [vars(item) for item in chosen]})
         return
-    click.echo(f"round {record.number} is {record.state} ({record.stage}); seed {record.seed}; data {record.data_fingerprint}; model {record.model_hash}")
+    click.echo(f"round {record.number} is {record.state} ({record.stage}), seed {record.seed}")
+    click.echo(f"data  {record.data_fingerprint or '-'}\nmodel {record.model_hash or '-'}")
     print_table(
         ["stage", "state", "attempt", "seconds", "error"],
         [(item.stage, item.state, item.attempt, item.seconds, item.error) for item in record.stages],
@@ -84,7 +89,10 @@ def round_show(session: Session, project: str, number: int, as_json: bool) -> No
     )
     print_table(
         ["rank", "sample", "score", "state", "why"],
-        [(item.rank, item.sample_id, item.score, item.state, reason_text(item.reason, record.class_names)) for item in chosen],
+        [
+            (item.rank, item.sample_id, item.score, item.state, reason_text(item.reason, record.class_names))
+            for item in chosen
+        ],
         empty="nothing chosen",
     )
 
@@ -113,7 +121,9 @@ def round_replay(session: Session, project: str, number: int, as_json: bool) -> 
         same = "the same" if replay["identical"] else "other"
         click.echo(f"round {number}: {len(replay['replayed'])} samples chosen again, {same} ids in {same} order")
     if not replay["identical"]:
-        raise ConflictError(f"round {number} chose other ids than its record says; was the code or the scores file changed?")
+        raise ConflictError(
+            f"round {number} chose other ids than its record says; was the code or the scores file changed?"
+        )
 
 
 def round_facts(record: Round) -> dict[str, Any]:

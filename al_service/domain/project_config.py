@@ -28,15 +28,25 @@ class ProjectConfig:
 
     network: str = _setting("small_cnn", "small_cnn (images up to 64 px) or any torchvision network, e.g. resnet18")
     weights: str = _setting("none", "none, default (torchvision's, needs the network) or a path to a .safetensors file")
-    image_px: int = _setting(0, "side of the square the model sees, in pixels; 0 = chosen from the images", low=0, high=1024)
+    image_px: int = _setting(
+        0, "side of the square the model sees, in pixels; 0 = chosen from the images", low=0, high=1024
+    )
     strategy: str = _setting("margin+k_center", "which samples to ask next", choices=tuple(STRATEGIES))
     labels_per_round: int = _setting(50, "how many samples a round asks for", low=1, high=1_000_000)
-    trigger_labels: int = _setting(0, "new labels that start the next round; 0 = labels_per_round", low=0, high=1_000_000)
-    trigger_interval_s: int = _setting(0, "start a round after this many seconds if there is any new label; 0 = off", low=0, high=31_536_000)
+    trigger_labels: int = _setting(
+        0, "new labels that start the next round; 0 = labels_per_round", low=0, high=1_000_000
+    )
+    trigger_interval_s: int = _setting(
+        0, "start a round after this many seconds if there is any new label; 0 = off", low=0, high=31_536_000
+    )
     auto_start: bool = _setting(True, "start rounds without being asked")
     random_fraction: float = _setting(0.1, "share of each batch drawn at random, to compare against", low=0.0, high=1.0)
-    holdout_fraction: float = _setting(0.2, "share of an import kept aside for evaluation, never asked for training", low=0.0, high=0.9)
-    evaluation_labels: int = _setting(200, "evaluation samples to have labelled by people when the import brings no labels", low=0, high=1_000_000)
+    holdout_fraction: float = _setting(
+        0.2, "share of an import kept aside for evaluation, never asked for training", low=0.0, high=0.9
+    )
+    evaluation_labels: int = _setting(
+        200, "evaluation samples to have labelled by people when the import brings no labels", low=0, high=1_000_000
+    )
     label_budget: int = _setting(0, "stop asking after this many labels; 0 = no limit", low=0, high=1_000_000_000)
     overlap: int = _setting(1, "people who answer each sample", low=1, high=20)
     max_skips: int = _setting(3, "after this many skips a sample leaves the queue", low=1, high=100)
@@ -92,9 +102,16 @@ def _convert(key: str, value: Any, kind: Any) -> Any:
     text = value.strip()
     try:
         if kind is bool:
-            return {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}[
-                text.lower()
-            ]
+            return {
+                "true": True,
+                "1": True,
+                "yes": True,
+                "on": True,
+                "false": False,
+                "0": False,
+                "no": False,
+                "off": False,
+            }[text.lower()]
         return int(text) if kind is int else float(text)
     except (KeyError, ValueError):
         raise InvalidConfigError(f"{key}={value!r} is not a {kind.__name__}", key=key) from None

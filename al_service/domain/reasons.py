@@ -30,6 +30,6 @@ def reason_text(reason: dict[str, Any], class_names: Sequence[str]) -> str:
     """
     names = [class_names[index] for index in reason.get("between", []) if 0 <= index < len(class_names)]
     template = REASON_CODES.get(str(reason.get("code")), "chosen by the selector")
-    if "{second}" in template and len(names) < 2 or "{first}" in template and not names:
+    if ("{second}" in template and len(names) < 2) or ("{first}" in template and not names):
         return "the model is unsure"
     return template.format(first=names[0] if names else "", second=names[1] if len(names) > 1 else "")

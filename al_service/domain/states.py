@@ -143,9 +143,7 @@ QUEUE_OF_JOB: dict[JobKind, str] = {
 QUEUES = ("high", "default", "gpu", "low")
 
 ROUND_MOVES: dict[RoundState, frozenset[RoundState]] = {
-    RoundState.RUNNING: frozenset(
-        {RoundState.ANNOTATING, RoundState.CLOSED, RoundState.FAILED, RoundState.CANCELLED}
-    ),
+    RoundState.RUNNING: frozenset({RoundState.ANNOTATING, RoundState.CLOSED, RoundState.FAILED, RoundState.CANCELLED}),
     RoundState.ANNOTATING: frozenset({RoundState.CLOSED, RoundState.CANCELLED}),
     RoundState.CLOSED: frozenset(),
     RoundState.FAILED: frozenset({RoundState.RUNNING}),

@@ -1,8 +1,8 @@
 """How many CPU threads a piece of work is worth.
 
-torch splits every operation over all cores and waits for the slowest at each. On images of a few hundred pixels an operation takes
-microseconds, so waiting costs more than sharing saves: on two busy cores, training small_cnn on 8 x 8 digits took 3 to 12 times as long
-with two threads as with one.
+torch splits every operation over all cores and waits for the slowest at each. On images of a few hundred pixels an
+operation takes microseconds, so waiting costs more than sharing saves: on two busy cores, training small_cnn on 8 x 8
+digits took 3 to 12 times as long with two threads as with one.
 """
 
 from collections.abc import Iterator

@@ -20,7 +20,7 @@ from al_service.loop.ports import Store
 USER_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 PASSWORD_LENGTH_MIN = 8
 PASSWORD_LENGTH_MAX = 1000
-TOKEN_PREFIX = "al_"
+TOKEN_PREFIX = "al_"  # noqa: S105 (the visible start of every token, not one)
 TOKEN_DAYS_DEFAULT = 90
 TOKEN_TOUCH_EVERY = timedelta(minutes=1)
 SCRYPT_COST = 2**14
@@ -74,7 +74,9 @@ class Accounts:
             ConflictError: the name is taken.
         """
         if not USER_NAME_PATTERN.fullmatch(name):
-            raise InvalidInputError(f"user name {name!r}: use 1 to 64 letters, digits or . _ @ -, starting with a letter or digit")
+            raise InvalidInputError(
+                f"user name {name!r}: use 1 to 64 letters, digits or . _ @ -, starting with a letter or digit"
+            )
         hashed = None if password is None else hash_password(password)
         now = self._clock()
         with self._store.write() as tx:
@@ -183,7 +185,11 @@ class Accounts:
                 now=now,
             )
             tx.accounts.add_audit(
-                user_id=user.id, action="token.create", subject=user_name, details={"role": wanted, "token": token.id}, now=now
+                user_id=user.id,
+                action="token.create",
+                subject=user_name,
+                details={"role": wanted, "token": token.id},
+                now=now,
             )
         return token, secret
 
@@ -197,7 +203,13 @@ class Accounts:
         with self._store.read() as tx:
             token = tx.accounts.find_token(_token_hash(secret))
             user = tx.accounts.get_user(token.user_id) if token is not None else None
-        if token is None or user is None or not user.is_active or token.revoked_at is not None or token.expires_at <= now:
+        if (
+            token is None
+            or user is None
+            or not user.is_active
+            or token.revoked_at is not None
+            or token.expires_at <= now
+        ):
             raise InvalidTokenError("the token is unknown, expired or revoked; make one with `al token create`")
         if token.last_used_at is None or now - token.last_used_at > TOKEN_TOUCH_EVERY:
             with self._store.write() as tx:

@@ -1,7 +1,7 @@
 """Answers: stored once per client key, in one transaction with what follows from them; undo by a second row.
 
-The answer leaves only after the commit, so an acknowledged label is on disk. A late answer (after the lease) is kept as an
-extra vote.
+The answer leaves only after the commit, so an acknowledged label is on disk. A late answer (after the lease) is kept
+as an extra vote.
 """
 
 import math
@@ -45,7 +45,9 @@ class Answer:
         if self.kind is AnnotationKind.UNDO or (self.kind is AnnotationKind.LABEL) != (self.class_name is not None):
             raise InvalidInputError("an answer is exactly one of class_name, skip or flag")
         if not 1 <= len(self.client_key) <= CLIENT_KEY_LENGTH_MAX:
-            raise InvalidInputError(f"client_key needs 1 to {CLIENT_KEY_LENGTH_MAX} characters, got {len(self.client_key)}")
+            raise InvalidInputError(
+                f"client_key needs 1 to {CLIENT_KEY_LENGTH_MAX} characters, got {len(self.client_key)}"
+            )
         lead = self.lead_time_s
         if lead is not None and not (math.isfinite(lead) and 0 <= lead <= LEAD_TIME_MAX_S):
             raise InvalidInputError(f"lead_time={lead} is outside 0..{LEAD_TIME_MAX_S:.0f} seconds")
@@ -84,7 +86,8 @@ class Annotations:
             return annotation, True
 
     def undo(self, annotation_id: int, user: User) -> tuple[Annotation, Assignment | None]:
-        """Take an answer back (own ones; reviewers anyone's): the undo row, and a fresh lease on the sample for its author.
+        """Take an answer back (own ones; reviewers anyone's): the undo row, and a fresh lease on the sample for its
+        author.
 
         No lease comes back when the sample still has enough other votes or a newer round asks for it already.
 
@@ -95,12 +98,16 @@ class Annotations:
         with self._store.write() as tx:
             original = tx.annotations.get(annotation_id)
             if original.user_id != user.id and not user.role.covers(Role.REVIEWER):
-                raise PermissionDeniedError(f"annotation {annotation_id} is somebody else's; reviewers can take it back")
+                raise PermissionDeniedError(
+                    f"annotation {annotation_id} is somebody else's; reviewers can take it back"
+                )
             project = tx.projects.get(original.project_id)
             tx.projects.lock(project.id)
             original = tx.annotations.get(annotation_id)
             if original.kind is AnnotationKind.UNDO:
-                raise InvalidInputError(f"annotation {annotation_id} is an undo itself; answer the sample again instead")
+                raise InvalidInputError(
+                    f"annotation {annotation_id} is an undo itself; answer the sample again instead"
+                )
             if original.is_undone:
                 raise AlreadyUndoneError(f"annotation {annotation_id} was taken back already")
             undo = tx.annotations.add(_undo_of(original, user), now)
@@ -113,7 +120,9 @@ class Annotations:
                 return undo, None
             return undo, self._lease_again(tx, project, selection.id, user, now)
 
-    def _lease_again(self, tx: Transaction, project: Project, selection_id: int, user: User, now: datetime) -> Assignment | None:
+    def _lease_again(
+        self, tx: Transaction, project: Project, selection_id: int, user: User, now: datetime
+    ) -> Assignment | None:
         if any(held.selection.id == selection_id for held in tx.queue.open_assignments_of_user(project.id, user.id)):
             return None
         slot = tx.queue.free_slot(selection_id)
@@ -133,7 +142,7 @@ class Annotations:
 def _same_answer(known: Annotation, assignment_id: int, answer: Answer) -> Annotation:
     if (known.assignment_id, known.kind, known.class_name) != (assignment_id, answer.kind, answer.class_name):
         raise ClientKeyReusedError(
-            f"client_key {answer.client_key!r} was used for annotation {known.id} (another answer); make a new key per answer",
+            f"client_key {answer.client_key!r} belongs to annotation {known.id}, another answer; make one per answer",
             annotation=known.id,
         )
     return known

@@ -1,7 +1,7 @@
 """The people's queue: leases on selections, in the selector's order, for everyone.
 
-A lease lasts minutes, is renewed by the page's heartbeat and released when the page closes. One open lease per selection
-and slot is a database constraint; the code here only has to be fair.
+A lease lasts minutes, is renewed by the page's heartbeat and released when the page closes. One open lease per
+selection and slot is a database constraint; the code here only has to be fair.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,9 @@ class Assignments:
             tx.projects.lock(project.id)
             tx.queue.expire(now, project.id)
             held = self._renew_held(tx, project, user, now)[:count]
-            for selection in tx.queue.free_selections(project.id, user.id, count - len(held)) if len(held) < count else ():
+            for selection in (
+                tx.queue.free_selections(project.id, user.id, count - len(held)) if len(held) < count else ()
+            ):
                 slot = tx.queue.free_slot(selection.id)
                 held.append(tx.queue.add_assignment(selection, user.id, slot, now + self._ttl, now))
             reason = None if held else why_empty(tx, project, user)

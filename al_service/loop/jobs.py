@@ -1,7 +1,8 @@
 """Jobs as the database knows them: submit, claim, beat, fail with backoff, and re-announce what a crash swallowed.
 
-Commit, then announce: a job is stored in the transaction that makes it necessary; the broker hears of it afterwards, and
-hears again (from `reconcile`) if it forgot. An attempt number rides along everywhere; only the newest attempt counts.
+Commit, then announce: a job is stored in the transaction that makes it necessary; the broker hears of it afterwards,
+and hears again (from `reconcile`) if it forgot. An attempt number rides along everywhere; only the newest attempt
+counts.
 """
 
 import logging
@@ -132,7 +133,9 @@ class Jobs:
         if retryable and attempt < job.attempts_max:
             delay = timedelta(seconds=self._limits.retry_delay_s * 2 ** (attempt - 1))
             if tx.jobs.requeue(job.id, attempt, now + delay, message, now):
-                log.warning("job %d (%s) attempt %d failed, next try in %s: %s", job.id, job.kind, attempt, delay, message)
+                log.warning(
+                    "job %d (%s) attempt %d failed, next try in %s: %s", job.id, job.kind, attempt, delay, message
+                )
             return
         if tx.jobs.fail(job.id, attempt, message, now):
             log.error("job %d (%s) failed after %d attempts: %s", job.id, job.kind, attempt, message)
@@ -153,7 +156,9 @@ class Jobs:
             if job.round_id is not None:
                 record = tx.rounds.get(job.round_id)
                 if record.state is not RoundState.FAILED:
-                    raise JobNotRetryableError(f"job {job_id} belongs to round {record.number}, which is {record.state}")
+                    raise JobNotRetryableError(
+                        f"job {job_id} belongs to round {record.number}, which is {record.state}"
+                    )
                 tx.rounds.set_round(record.id, state=RoundState.RUNNING, error="")
                 tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.PENDING, error=""))
             fresh = tx.jobs.get(job_id)

@@ -147,8 +147,19 @@ class SampleRows(Protocol):
     def image_sizes(self, project_id: int, limit: int) -> list[tuple[int, int]]:
         """(width, height) of up to `limit` samples, for choosing image_px."""
 
-    def set_label(self, sample_id: int, class_name: str | None, *, votes: int, annotation_id: int, state: SampleState, now: datetime) -> None:
-        """What the project now believes of the sample: class (None: no label), how many votes, resting on which annotation."""
+    def set_label(
+        self,
+        sample_id: int,
+        class_name: str | None,
+        *,
+        votes: int,
+        annotation_id: int,
+        state: SampleState,
+        now: datetime,
+    ) -> None:
+        """What the project now believes of the sample: class (None: no label), how many votes, resting on which
+        annotation.
+        """
 
     def add_rejections(self, job_id: int, rows: Sequence[RejectedRow]) -> None:
         """Rows of an import that became no sample. The same (job, external id) again changes nothing."""
@@ -163,8 +174,12 @@ class AnnotationRows(Protocol):
     def add(self, annotation: NewAnnotation, now: datetime) -> Annotation:
         """Append. Raises ConflictError when (user, client_key) or undoes_id is there already."""
 
-    def add_labels(self, project_id: int, user_id: int, labels: Sequence[tuple[int, str]], client_key_prefix: str, now: datetime) -> None:
-        """Append one `label` annotation for each (sample_id, class_name) and set the samples' labels (imports; idempotent by key)."""
+    def add_labels(
+        self, project_id: int, user_id: int, labels: Sequence[tuple[int, str]], client_key_prefix: str, now: datetime
+    ) -> None:
+        """Append one `label` annotation for each (sample_id, class_name) and set the samples' labels (imports;
+        idempotent by key).
+        """
 
     def find_by_key(self, user_id: int, client_key: str) -> Annotation | None:
         """The annotation that this person's client made under that key, or None."""
@@ -192,7 +207,9 @@ class QueueRows(Protocol):
     """Selections and the leases on them."""
 
     def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
-        """Store a round's batch, each pick in its own state. (round, sample) is unique, so is an open selection per sample."""
+        """Store a round's batch, each pick in its own state. (round, sample) is unique, so is an open selection per
+        sample.
+        """
 
     def retire_open_selections(self, project_id: int, *, except_round_id: int) -> int:
         """Retire open selections of other rounds that nobody holds, except evaluation ones; how many."""
@@ -213,8 +230,9 @@ class QueueRows(Protocol):
         """Change a selection's state."""
 
     def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Selection]:
-        """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not answered by
-        this person, whose sample has no active label; ones that this person skipped come last; then by round, rank."""
+        """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not
+        answered by this person, whose sample has no active label; ones that this person skipped come last; then by
+        round, rank."""
 
     def open_count(self, project_id: int) -> int:
         """Open selections of the project, evaluation ones included."""
@@ -225,8 +243,12 @@ class QueueRows(Protocol):
     def skip_count(self, selection_id: int) -> int:
         """Skips given on this selection that are not undone."""
 
-    def add_assignment(self, selection: Selection, user_id: int, slot: int, expires_at: datetime, now: datetime) -> Assignment:
-        """Lease. Raises ConflictError when the (selection, slot) already has an open lease (a database index says so)."""
+    def add_assignment(
+        self, selection: Selection, user_id: int, slot: int, expires_at: datetime, now: datetime
+    ) -> Assignment:
+        """Lease. Raises ConflictError when the (selection, slot) already has an open lease (a database index says
+        so).
+        """
 
     def free_slot(self, selection_id: int) -> int:
         """The smallest slot number without an open lease, from 0."""
@@ -256,7 +278,17 @@ class QueueRows(Protocol):
 class RoundRows(Protocol):
     """Rounds, their stages and models."""
 
-    def add(self, project: Project, *, trigger: str, seed: int, watermark: int, label_count: int, idempotency_key: str | None, now: datetime) -> Round:
+    def add(
+        self,
+        project: Project,
+        *,
+        trigger: str,
+        seed: int,
+        watermark: int,
+        label_count: int,
+        idempotency_key: str | None,
+        now: datetime,
+    ) -> Round:
         """Store the next round (number = last + 1) with its five pending stages, in state running, stage train.
 
         Raises ConflictError when the project has an open round (a partial unique index says so)."""
@@ -312,7 +344,16 @@ class RoundRows(Protocol):
 class JobRows(Protocol):
     """Jobs: the database is their truth, the broker only a doorbell."""
 
-    def add(self, *, project_id: int, round_id: int | None, kind: JobKind, payload: dict[str, Any], attempts_max: int, now: datetime) -> Job:
+    def add(
+        self,
+        *,
+        project_id: int,
+        round_id: int | None,
+        kind: JobKind,
+        payload: dict[str, Any],
+        attempts_max: int,
+        now: datetime,
+    ) -> Job:
         """Store a queued job, attempt 1, due now."""
 
     def get(self, job_id: int) -> Job:
@@ -330,7 +371,16 @@ class JobRows(Protocol):
     def claim(self, job_id: int, attempt: int, worker: str, now: datetime) -> bool:
         """queued -> running if this attempt still counts and is queued; False otherwise (then leave it alone)."""
 
-    def beat(self, job_id: int, attempt: int, now: datetime, *, done: int | None = None, total: int | None = None, text: str | None = None) -> bool:
+    def beat(
+        self,
+        job_id: int,
+        attempt: int,
+        now: datetime,
+        *,
+        done: int | None = None,
+        total: int | None = None,
+        text: str | None = None,
+    ) -> bool:
         """Heartbeat and progress of a running attempt; False when it no longer counts (superseded, cancelled, over)."""
 
     def finish(self, job_id: int, attempt: int, result: dict[str, Any], now: datetime) -> bool:
@@ -350,7 +400,9 @@ class JobRows(Protocol):
         """queued or running -> cancelled."""
 
     def reset(self, job_id: int, now: datetime) -> bool:
-        """failed or cancelled -> queued as attempt + 1 with attempts_max raised to allow it (a person pressed retry)."""
+        """failed or cancelled -> queued as attempt + 1 with attempts_max raised to allow it (a person pressed
+        retry).
+        """
 
     def lost(self, heartbeat_before: datetime) -> list[Job]:
         """Running jobs whose last heartbeat is older."""
@@ -374,10 +426,14 @@ class AccountRows(Protocol):
     def password_hash(self, user_id: int) -> str | None:
         """The stored hash, or None for users who cannot sign in with a password."""
 
-    def set_user(self, user_id: int, *, role: Role | None = None, password_hash: str | None = None, is_active: bool | None = None) -> None:
+    def set_user(
+        self, user_id: int, *, role: Role | None = None, password_hash: str | None = None, is_active: bool | None = None
+    ) -> None:
         """Change the given fields."""
 
-    def add_token(self, *, user_id: int, name: str, role: Role, token_hash: str, expires_at: datetime, now: datetime) -> Token:
+    def add_token(
+        self, *, user_id: int, name: str, role: Role, token_hash: str, expires_at: datetime, now: datetime
+    ) -> Token:
         """Store a token's hash."""
 
     def find_token(self, token_hash: str) -> Token | None:
@@ -392,7 +448,9 @@ class AccountRows(Protocol):
     def revoke_token(self, token_id: int, now: datetime) -> None:
         """End a token."""
 
-    def add_audit(self, *, user_id: int | None, action: str, subject: str, details: dict[str, Any], now: datetime) -> None:
+    def add_audit(
+        self, *, user_id: int | None, action: str, subject: str, details: dict[str, Any], now: datetime
+    ) -> None:
         """Append to the audit log."""
 
     def audit(self, limit: int = 100) -> list[dict[str, Any]]:

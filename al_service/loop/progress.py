@@ -10,12 +10,18 @@ from al_service.loop.ports import Transaction
 from al_service.loop.triggers import budget_spent
 
 RATE_WINDOW = timedelta(minutes=5)
-STAGE_WORDS = {Stage.TRAIN: "training", Stage.SCORE: "looking through the pool", Stage.SELECT: "choosing the next images"}
+STAGE_WORDS = {
+    Stage.TRAIN: "training",
+    Stage.SCORE: "looking through the pool",
+    Stage.SELECT: "choosing the next images",
+}
 
 
 @dataclass(frozen=True)
 class WhyEmpty:
-    """Why a person gets no sample: a code for programs, one friendly sentence, the counts behind it, and when to ask again."""
+    """Why a person gets no sample: a code for programs, one friendly sentence, the counts behind it, and when to ask
+    again.
+    """
 
     code: str
     text: str
@@ -84,18 +90,27 @@ def _reason(
     if tx.queue.open_count(project.id) > 0:
         return "answered_by_you", "You have answered everything here; the rest waits for a second person.", 10.0
     if last is not None and last.state is RoundState.FAILED:
-        return "round_failed", f"Round {last.number} failed while {STAGE_WORDS.get(last.stage, last.stage)}. An engineer can retry it.", 10.0
+        return (
+            "round_failed",
+            f"Round {last.number} failed while {STAGE_WORDS.get(last.stage, last.stage)}. An engineer can retry it.",
+            10.0,
+        )
     if budget_spent(project.config, counts.labelled + counts.train_total):
         return "budget_spent", f"The label budget of {project.config.label_budget} is used up. Thank you.", 30.0
     if unlabelled == 0:
         return "all_labelled", "Every image is labelled, skipped or flagged. Thank you.", 30.0
     if not project.config.auto_start:
-        return "waiting_for_engineer", "Rounds start by hand in this project; an engineer will start the next one.", 10.0
+        return (
+            "waiting_for_engineer",
+            "Rounds start by hand in this project; an engineer will start the next one.",
+            10.0,
+        )
     return "round_starting", "The next round is about to start.", 1.0
 
 
 def _round_words(record: Round) -> str:
-    return f"Round {record.number} is {STAGE_WORDS.get(record.stage, record.stage)}. The next images appear here by themselves."
+    doing = STAGE_WORDS.get(record.stage, record.stage)
+    return f"Round {record.number} is {doing}. The next images appear here by themselves."
 
 
 def _names(holders: dict[str, int]) -> str:

@@ -102,10 +102,10 @@ class Projects:
         Args:
             location: folder, archive, CSV, JSONL or torchvision:NAME, as the workers see it.
             labels: where labels come from: auto, column, folder or none.
-            use_labels: `all`; `evaluation`: only the protected evaluation samples get theirs (a rehearsal, where people or
-                simulated labelers answer the rest); `none`.
-            split: put every row into pool, train or evaluation (`test` means evaluation); None: as the source says, the rest
-                drawn at random by the project's holdout_fraction.
+            use_labels: `all`; `evaluation`: only the protected evaluation samples get theirs (a rehearsal, where
+                people or simulated labelers answer the rest); `none`.
+            split: put every row into pool, train or evaluation (`test` means evaluation); None: as the source says,
+                the rest drawn at random by the project's holdout_fraction.
 
         Raises:
             InvalidInputError: a word that is not one of these.
@@ -115,12 +115,19 @@ class Projects:
         for key, value, allowed in (("labels", labels, LABEL_SOURCES), ("use_labels", use_labels, LABEL_USES)):
             if value not in allowed:
                 raise InvalidInputError(f"{key}={value!r} is not one of {', '.join(allowed)}")
-        payload = {"location": location, "labels": labels, "use_labels": use_labels, "split": SPLIT_WORDS[split] if split else None}
+        payload = {
+            "location": location,
+            "labels": labels,
+            "use_labels": use_labels,
+            "split": SPLIT_WORDS[split] if split else None,
+        }
         now = self._clock()
         with self._store.write() as tx:
             project = active_project(tx, name)
             job = self._jobs.submit(tx, project_id=project.id, kind=JobKind.INGEST, payload=payload)
-            tx.accounts.add_audit(user_id=user_id, action="import", subject=name, details={"location": location}, now=now)
+            tx.accounts.add_audit(
+                user_id=user_id, action="import", subject=name, details={"location": location}, now=now
+            )
         self._jobs.ring(job)
         return job
 

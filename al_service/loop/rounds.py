@@ -1,7 +1,8 @@
 """The round: train -> score -> select -> annotate -> close, a state machine in the database.
 
-Each stage is one transaction plus one job: the transaction that stores a stage's result also stores the next stage's job;
-the broker is told afterwards. Single flight is a partial unique index (one running or annotating round per project).
+Each stage is one transaction plus one job: the transaction that stores a stage's result also stores the next stage's
+job; the broker is told afterwards. Single flight is a partial unique index (one running or annotating round per
+project).
 """
 
 import hashlib
@@ -58,7 +59,12 @@ class Rounds:
     # -- starting ------------------------------------------------------------------------------------------------
 
     def start(
-        self, project_name: str, *, trigger: str = "manual", idempotency_key: str | None = None, user_id: int | None = None
+        self,
+        project_name: str,
+        *,
+        trigger: str = "manual",
+        idempotency_key: str | None = None,
+        user_id: int | None = None,
     ) -> tuple[Round, bool]:
         """Start a round: (round, True) when new, (the running round, False) when there is one already.
 
@@ -127,14 +133,22 @@ class Rounds:
         )
         job = self._begin_stage(tx, record, Stage.TRAIN)
         tx.accounts.add_audit(
-            user_id=user_id, action="round.start", subject=f"{project.name}/{number}", details={"trigger": trigger}, now=now
+            user_id=user_id,
+            action="round.start",
+            subject=f"{project.name}/{number}",
+            details={"trigger": trigger},
+            now=now,
         )
         log.info("%s round %d starts (%s) with %d labels", project.name, number, trigger, label_count)
         return tx.rounds.get(record.id), job
 
     def _begin_stage(self, tx: Transaction, record: Round, stage: Stage) -> Job:
         job = self._jobs.submit(
-            tx, project_id=record.project_id, kind=JOB_OF_STAGE[stage], payload={"round": record.number}, round_id=record.id
+            tx,
+            project_id=record.project_id,
+            kind=JOB_OF_STAGE[stage],
+            payload={"round": record.number},
+            round_id=record.id,
         )
         tx.rounds.set_round(record.id, stage=stage)
         tx.rounds.set_stage(record.id, stage, StageUpdate(job_id=job.id, attempt=job.attempt))
@@ -156,10 +170,16 @@ class Rounds:
             record = tx.rounds.get(job.round_id or 0)
             started = record.stage_record(stage).started_at or now
             update = StageUpdate(
-                state=StageState.DONE, finished_at=now, seconds=(now - started).total_seconds(), result=result.facts, error=""
+                state=StageState.DONE,
+                finished_at=now,
+                seconds=(now - started).total_seconds(),
+                result=result.facts,
+                error="",
             )
             if result.facts.get("skipped"):
-                update = StageUpdate(state=StageState.SKIPPED, finished_at=now, seconds=0.0, result=result.facts, error="")
+                update = StageUpdate(
+                    state=StageState.SKIPPED, finished_at=now, seconds=0.0, result=result.facts, error=""
+                )
             tx.rounds.set_stage(record.id, stage, update)
             self._store_result(tx, record, result)
             if result.next_stage in JOB_OF_STAGE:
@@ -225,7 +245,9 @@ class Rounds:
             StageUpdate(state=StageState.DONE, finished_at=now, seconds=seconds, result={"answered": answered}),
         )
         tx.rounds.set_stage(
-            record.id, Stage.CLOSE, StageUpdate(state=StageState.DONE, started_at=now, finished_at=now, seconds=0.0, result=facts)
+            record.id,
+            Stage.CLOSE,
+            StageUpdate(state=StageState.DONE, started_at=now, finished_at=now, seconds=0.0, result=facts),
         )
         tx.rounds.set_round(
             record.id,
@@ -277,7 +299,9 @@ def get_round(tx: Transaction, project: Project, number: int) -> Round:
     record = tx.rounds.find(project.id, number)
     if record is None:
         last = tx.rounds.find_last(project.id)
-        raise NotFoundError(f"{project.name} has no round {number}; the last one is {last.number if last else 'none yet'}")
+        raise NotFoundError(
+            f"{project.name} has no round {number}; the last one is {last.number if last else 'none yet'}"
+        )
     return record
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import requests
 
 from al_service.errors import InvalidInputError, UnavailableError
-from al_service.ingest.sources import open_source
 from al_service.ingest.rows import SourceRow
+from al_service.ingest.sources import open_source
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 30.0

@@ -60,9 +60,11 @@ def _has_answer(*kinds: AnnotationKind) -> "sa.ColumnElement[bool]":
 
 MAY_BE_GIVEN = (
     SELECT.where(selections.c.project_id == PROJECT_ID, OPEN, is_(SAMPLE_STATE, SampleState.UNLABELLED))
-    .where(~IS_HELD.where(assignments.c.user_id == USER_ID), sa.bindparam("overlap") > LEASE_COUNT + VOTE_COUNT)
+    .where(
+        ~IS_HELD.where(assignments.c.user_id == USER_ID), sa.bindparam("overlap", type_=ID) > LEASE_COUNT + VOTE_COUNT
+    )
     .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
-    .limit(sa.bindparam("limit"))
+    .limit(sa.bindparam("limit", type_=ID))
 )
 FRESH = MAY_BE_GIVEN.where(~_has_answer(*ANSWERS))
 SKIPPED = MAY_BE_GIVEN.where(
@@ -77,7 +79,7 @@ class SqlSelectionRows:
         self._connection = connection
 
     def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
-        """Store a round's batch, each pick in its own state. (round, sample) is unique, so is an open selection per sample."""
+        """Store a round's batch, each pick in its own state. (round, sample) is unique; so is a sample's open one."""
         statement = sa.select(rounds.c.project_id).where(rounds.c.id == round_id)
         project_id = self._connection.execute(statement).scalar_one_or_none()
         if project_id is None:

@@ -44,7 +44,10 @@ function start(body) {
     setText(byId("confusion-words"), drawConfusion(byId("confusion"), measured?.metrics.confusion));
     const points = curvePoints(rounds);
     setText(byId("curve-words"), curveWords(points) || "\u00a0");
-    if (startButton) startButton.toggleAttribute("disabled", summary.round?.state === "running");
+    if (startButton) {
+      startButton.toggleAttribute("disabled", summary.round?.state === "running");
+      startButton.title = summary.round?.state === "running" ? "A round is running" : "Train on the labels there are, then choose new images";
+    }
     const fresh = JSON.stringify(points);
     if (fresh !== drawnCurve || !points.length) { drawnCurve = fresh; curve.show(points); }
   }

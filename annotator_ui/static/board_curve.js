@@ -38,17 +38,22 @@ export function createCurve(box, plotlyUrl) {
     return loading;
   }
 
-  function note(words) {
-    box.replaceChildren(el("p", { class: "curve-empty", text: words }));
+  const plot = el("div", { class: "plot" });
+  const words = el("p", { class: "curve-empty" });
+  box.replaceChildren(plot, words);
+
+  function note(text) {
+    words.textContent = text;
+    words.hidden = !text;
   }
 
   async function draw() {
     if (!points.length) return note("The curve starts with the first measured round. A round is measured on evaluation images that have labels.");
-    if (!box.querySelector(".plotly")) note("Drawing …");
+    if (!plot.firstChild) note("Drawing …");
     try {
       const plotly = await load();
-      box.querySelector(".curve-empty")?.remove();
-      await plotly.react(box, traces(points, colours()), layout(points, colours()), { displayModeBar: false, responsive: true });
+      note("");
+      await plotly.react(plot, traces(points, colours()), layout(points, colours()), { displayModeBar: false, responsive: true });
     } catch {
       note("The plot does not load; the table below has the same numbers.");
     }

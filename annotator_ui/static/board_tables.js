@@ -38,7 +38,7 @@ function accuracyParts(metrics) {
   if (typeof metrics.accuracy !== "number") return ["–"];
   const [low, high] = metrics.accuracy_ci95 ?? [null, null];
   const half = low === null ? "" : ` ± ${(((high - low) / 2) * 100).toFixed(1)}`;
-  return [percent(metrics.accuracy), el("span", { class: "quiet", text: `${half} n ${count(metrics.evaluation_samples ?? 0)}` })];
+  return [percent(metrics.accuracy), el("span", { class: "quiet", text: `${half}, n ${count(metrics.evaluation_samples ?? 0)}` })];
 }
 
 /** @param {HTMLTableElement} table @param {any[]} classes labelled counts @param {Record<string, any>} perClass F1 and friends of the last measured round */
@@ -57,7 +57,7 @@ export function drawClasses(table, classes, perClass) {
 function withBar(text, part, className) {
   const bar = el("span", { class: className, "aria-hidden": "true" }, el("i"));
   bar.style.setProperty("--part", String(part));
-  return el("td", { class: "number" }, text, bar);
+  return el("td", { class: "number" }, bar, el("span", { class: "value", text }));
 }
 
 /** @param {HTMLTableElement} table @param {{classes: string[], counts: number[][]}|undefined} confusion @returns {string} what the table shows, in words */
@@ -79,7 +79,8 @@ function drawMatrix(table, { classes, counts }) {
     const total = row.reduce((sum, value) => sum + value, 0);
     return el("tr", {}, el("th", { scope: "row", title: classes[truth], text: classes[truth] }), ...row.map((value, said) => {
       const cell = el("td", { class: truth === said ? "right" : value ? null : "zero", title: `${classes[truth]} called ${classes[said]}: ${value} of ${total}`, text: value ? String(value) : "·" });
-      cell.style.setProperty("--part", String(total ? value / total : 0));
+      // The root makes rare mistakes visible too.
+      cell.style.setProperty("--part", String(total ? Math.sqrt(value / total) : 0));
       return cell;
     }));
   });

@@ -124,7 +124,7 @@ async function start(body) {
 
   function show() {
     const past = trail.looked ? trail.at(trail.looked) : undefined;
-    classButtons.setOff(Boolean(past));
+    classButtons.setOff(Boolean(past) || view.state === "empty");
     if (past) return showPast(past);
     const item = hand.current;
     if (!item) return showNothing();

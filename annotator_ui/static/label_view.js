@@ -74,8 +74,8 @@ export function createLabelView(viewer) {
     progress(progress, unsavedLabels) {
       const asked = progress?.asked ?? 0;
       const answered = Math.min(asked || Infinity, (progress?.answered ?? 0) + unsavedLabels);
-      setText(byId("answered"), progress ? count(answered) : "–");
-      setText(byId("asked"), progress ? count(asked) : "–");
+      setText(byId("answered"), asked ? count(answered) : "–");
+      setText(byId("asked"), asked ? count(asked) : "–");
       const part = asked ? answered / asked : 0;
       const meter = byId("round-meter");
       meter.style.setProperty("--part", String(part));
@@ -126,7 +126,7 @@ export function createHelp(singleKeys, classCount) {
   const row = (caps, words) => [el("dt", {}, ...caps.map((cap) => el("kbd", { text: cap }))), el("dd", { text: words })];
   byId("help-keys").append(
     ...row(classCount > 1 ? ["1", "2", "…"] : ["1"], "choose that class, save, next image; the key is printed on each button"),
-    ...ACTIONS.flatMap((action) => row(action.caps, action.help)),
+    ...ACTIONS.filter((action) => action.help).flatMap((action) => row(action.caps, action.help)),
   );
   const box = byId("single-keys");
   box.checked = singleKeys.enabled;

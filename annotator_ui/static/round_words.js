@@ -2,9 +2,7 @@
 
 export const STAGE_NAMES = { train: "train", score: "score", select: "select", annotate: "answers", close: "done" };
 const DOING = { train: "training", score: "looking through the pool", select: "choosing the next images", annotate: "waiting for answers", close: "summing up" };
-const TRIGGERS = {
-  manual: "by hand", labels: "enough new labels", first: "first round", first_round: "first round", start: "first round", interval: "timer", timer: "timer", cold_start: "first round",
-};
+const TRIGGERS = { manual: "by hand", first: "first round", labels: "enough new labels", time: "timer", queue_empty: "everything was answered", final: "last labels" };
 
 /** @param {{number: number, state: string, stage: string}|null|undefined} round */
 export function roundWords(round) {

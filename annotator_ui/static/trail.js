@@ -13,7 +13,7 @@ import { el, setText } from "./dom.js";
  */
 
 const KEPT = 50;
-const SHOWN = 14;
+const SHOWN = 24;
 
 /** What was said, in a word or two. @param {{kind: string, className: string|null}} past */
 export const saidWords = (past) => (past.kind === "label" ? past.className ?? "" : past.kind === "skip" ? "skipped" : "flagged");

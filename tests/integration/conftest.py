@@ -1,4 +1,6 @@
-"""The whole loop in one process: real SQLite, real files, real training; the queue is run by hand, the clock is ours."""
+"""The whole loop in one process: real SQLite, real files, real training; the queue is run by hand, the clock is
+ours.
+"""
 
 import hashlib
 from collections.abc import Iterator

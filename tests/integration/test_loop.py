@@ -60,7 +60,9 @@ def test_evaluation_samples_are_never_selected(digits_loop: Loop) -> None:
         project = loop.services.projects.get("digits")
         protected = {row.sample_id for row in tx.samples.evaluation_set(project.id)}
         chosen = {item.sample_id for record in tx.rounds.all(project.id) for item in tx.queue.selections(record.id)}
-        trained_on = {row.sample_id for row in tx.samples.training_set(project.id, tx.annotations.latest_id(project.id))}
+        trained_on = {
+            row.sample_id for row in tx.samples.training_set(project.id, tx.annotations.latest_id(project.id))
+        }
     assert 250 < len(protected) < 470
     assert not protected & chosen
     assert not protected & trained_on

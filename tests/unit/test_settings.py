@@ -7,7 +7,9 @@ import pytest
 from al_service.settings import InvalidSettingError, Settings, environment_of, load_settings
 
 
-def load(flags: dict[str, object] | None = None, environ: dict[str, str] | None = None, toml: Path | None = None) -> Settings:
+def load(
+    flags: dict[str, object] | None = None, environ: dict[str, str] | None = None, toml: Path | None = None
+) -> Settings:
     return load_settings(flags, environ or {}, toml)
 
 

@@ -6,9 +6,6 @@ import io
 import pytest
 from PIL import Image
 
-from al_service.loop.ports import image_name
-from al_service.storage.artifacts import image_name as stored_image_name
-
 
 def test_a_project_from_making_to_archiving(world):
     api = world.api("engineer")
@@ -131,7 +128,3 @@ def test_evaluation_samples_are_seen_only_by_those_asked_for_them_and_engineers(
     assert mia.get(f"/samples/{ids[2]}/image?size=64").status_code == 200
     assert mia.get(f"/samples/{ids[3]}").status_code == 404
     assert world.api("engineer").get(f"/samples/{ids[3]}").json["sample"]["split"] == "evaluation"
-
-
-def test_the_image_route_and_the_workers_agree_on_names():
-    assert image_name("ab" * 32) == stored_image_name("ab" * 32)

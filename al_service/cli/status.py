@@ -1,0 +1,87 @@
+"""`al status`: one project at a glance."""
+
+from typing import Any
+
+import click
+
+from al_service.cli.jobs import job_facts
+from al_service.cli.session import Session, json_option, print_json
+from al_service.domain.records import Round
+from al_service.errors import UnavailableError
+from al_service.loop.progress import Summary
+
+
+@click.command()
+@click.argument("project_name", metavar="PROJECT")
+@json_option
+@click.pass_obj
+def status(session: Session, project_name: str, as_json: bool) -> None:
+    """Pool, queue, round, workers, last metrics and failures of PROJECT."""
+    summary = session.services.projects.summary(project_name)
+    try:
+        workers: list[dict[str, Any]] | None = session.services.queue.workers()
+    except UnavailableError:
+        workers = None
+    if as_json:
+        print_json(_status_facts(summary, workers))
+    else:
+        _print_status(summary, workers)
+
+
+def _status_facts(summary: Summary, workers: list[dict[str, Any]] | None) -> dict[str, Any]:
+    last = summary.last_round
+    return {
+        "project": summary.project.name,
+        "counts": vars(summary.counts),
+        "class_counts": summary.class_counts,
+        "new_labels": summary.new_labels,
+        "labels_per_minute": summary.labels_last_5_min / 5,
+        "round": None
+        if last is None
+        else {"number": last.number, "state": last.state, "stage": last.stage, "metrics": last.metrics},
+        "holders": summary.holders,
+        "jobs": [job_facts(job) for job in summary.active_jobs],
+        "failures": [job_facts(job) for job in summary.failed_jobs],
+        "workers": workers,
+    }
+
+
+def _print_status(summary: Summary, workers: list[dict[str, Any]] | None) -> None:
+    counts, last = summary.counts, summary.last_round
+    _line("pool", f"{counts.total} samples: {counts.labelled} labelled, {counts.free} waiting in the queue,")
+    _line("", f"{counts.leased} with people, {counts.not_queued} not asked yet, {counts.skipped} skipped,")
+    _line("", f"{counts.flagged} flagged")
+    _line("evaluation", f"{counts.evaluation_total} samples kept aside, {counts.evaluation_labelled} labelled")
+    if counts.rejected:
+        _line(
+            "rejected", f"{counts.rejected} rows of imports; `al job list` shows the imports, `al job show ID` the rows"
+        )
+    _line("round", "none yet" if last is None else _round_words(last))
+    wanted = summary.project.config.labels_to_trigger
+    _line("new labels", f"{summary.new_labels} of {wanted} that start the next round")
+    _line("workers", _worker_words(workers))
+    for job in summary.active_jobs:
+        done = f"{job.progress_done}/{job.progress_total or '?'} {job.progress_text}"
+        _line("job", f"{job.id} {job.kind} is {job.state}, attempt {job.attempt}, {done}")
+    for job in summary.failed_jobs:
+        _line("FAILED", f"{job.kind} (job {job.id}): {job.error}")
+        _line("", f"retry with: al job retry {job.id}")
+
+
+def _line(head: str, words: str) -> None:
+    click.echo(f"{head:<12}{words}")
+
+
+def _round_words(last: Round) -> str:
+    accuracy = last.metrics.get("accuracy")
+    measured = "" if accuracy is None else f", accuracy {accuracy:.3f} on {last.metrics['evaluation_samples']} samples"
+    return f"{last.number} is {last.state} ({last.stage}), trained on {last.label_count} labels{measured}"
+
+
+def _worker_words(workers: list[dict[str, Any]] | None) -> str:
+    if workers is None:
+        return "the broker does not answer"
+    return f"{len(workers)} alive" if workers else "none; start one with `al worker`"
+
+
+COMMANDS = (status,)
