@@ -1,8 +1,4 @@
-"""A real PostgreSQL for tests: a cluster of its own in a temporary folder, reachable through a Unix socket only.
-
->>> with running_postgres(tmp_path) as server:                                          # doctest: +SKIP
-...     url = server.create_database("mine")
-"""
+"""A real PostgreSQL for tests: a cluster of its own in a temporary folder, reachable through a Unix socket only."""
 
 import ctypes
 import os

@@ -49,7 +49,7 @@ export function drawClasses(table, classes, perClass) {
     const found = perClass[info.name];
     const part = (value) => number(typeof value === "number" ? percent(value, 0) : null);
     return el("tr", {}, el("th", { scope: "row", title: info.name, text: info.name }),
-      withBar(count(info.labelled), info.labelled / most, "bar plain"), found ? withBar(percent(found.f1, 0), found.f1, "bar") : number(null),
+      withBar(count(info.labelled), info.labelled / most, "bar plain"), typeof found?.f1 === "number" ? withBar(percent(found.f1, 0), found.f1, "bar") : number(null),
       part(found?.precision), part(found?.recall), number(found ? count(found.support) : null));
   }));
 }

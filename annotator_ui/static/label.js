@@ -260,7 +260,7 @@ async function start(body) {
 
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
-    const target = /** @type {Element} */ (event.target);
+    const target = event.target instanceof Element ? event.target : document.body;
     if (target.closest("input, textarea, select, [popover]")) return;
     // On a button reached with Tab, Enter and Space press that button; holding them down presses it once.
     if ((event.key === " " || event.key === "Enter") && target.closest("button, a")) {

@@ -42,7 +42,8 @@ ALLOWED = {
         "acquisition bootstrap domain errors images ingest job_queue learning loop settings storage supervisor"
     ),
     "cli": words(
-        "bootstrap domain errors ingest job_queue learning loop rehearsal scheduler settings supervisor web_server workers"
+        "bootstrap domain errors ingest job_queue learning loop rehearsal scheduler settings supervisor "
+        "web_server workers"
     ),
     "__main__": words("cli"),
     "al_service": set(),

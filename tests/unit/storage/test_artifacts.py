@@ -74,7 +74,7 @@ def test_a_put_that_fails_leaves_the_old_file_and_no_rest(artifacts: FileArtifac
 
 
 def test_a_full_disk_is_unavailable_and_names_the_free_bytes(artifacts: FileArtifacts, tmp_path: Path) -> None:
-    """A file size limit makes the operating system refuse, as a full disk does (in a child: limits cannot be undone)."""
+    """A file size limit makes the operating system refuse, as a full disk does (in a child: it cannot be undone)."""
     artifacts.put("a", b"")
     pid = os.fork()
     if pid == 0:
