@@ -128,10 +128,8 @@ def _store_chunk(work: Import, chunk: list[SourceRow | RefusedRow]) -> None:
         checked = list(pool.map(lambda pair: _check(work, pair[0], pair[1], pixels_max), loaded))
     good = [item for item in checked if isinstance(item, ReadImage)]
     rejected += [item for item in checked if isinstance(item, RejectedRow)]
-    for item in good:
-        name = image_name(item.sample.sha256)
-        if not services.artifacts.has(name):
-            services.artifacts.put(name, item.data)
+    named = {image_name(item.sample.sha256): item.data for item in good}
+    services.artifacts.put_many({name: data for name, data in named.items() if not services.artifacts.has(name)})
     with services.store.write() as tx:
         _store_rows(work, tx, good, rejected)
     work.tally.already_there += len(known)

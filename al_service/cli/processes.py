@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from al_service.bootstrap import configure_logging
 from al_service.cli.session import Session
 from al_service.domain.states import QUEUES, Role
 from al_service.errors import ConflictError, UnavailableError
@@ -119,6 +120,7 @@ def web(session: Session, host: str | None, port: int | None) -> None:
     from al_service.web_server import serve
 
     settings = session.settings
+    configure_logging(settings)
     session.services.store.check()
     serve(settings)
 
@@ -137,6 +139,7 @@ def worker(session: Session, queues: tuple[str, ...]) -> None:
     # Loads torch: only for this command.
     from workers.process import main
 
+    configure_logging(session.settings)
     sys.exit(main(session.settings, queues or QUEUES))
 
 
@@ -146,6 +149,7 @@ def scheduler(session: Session) -> None:
     """The scheduler alone; several may run, they agree through the database."""
     from al_service.scheduler import serve
 
+    configure_logging(session.settings)
     sys.exit(serve(session.services, session.settings.tick_s))
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +28,9 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """Merged settings; logging is set up by them."""
+        """Merged settings. Commands for people log warnings only; processes call `configure_logging` for all of it."""
         settings = load_settings(self.flags, toml_path=self.toml_path)
-        configure_logging(settings)
+        configure_logging(settings if self.flags.get("log_level") else replace(settings, log_level="warning"))
         return settings
 
     @cached_property

@@ -6,7 +6,7 @@ Reads inside it see its own writes. Keep it short: no image, no network, no math
 Contract tests: tests/contract/test_store.py (both databases), tests/contract/test_job_queue.py (both queues).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -519,6 +519,9 @@ class Artifacts(Protocol):
 
     def put(self, name: str, data: bytes) -> None:
         """Store durably and atomically; an existing one is replaced."""
+
+    def put_many(self, items: Mapping[str, bytes]) -> None:
+        """As `put` for each, durable together; much faster than one by one."""
 
     def get(self, name: str) -> bytes:
         """The bytes, or NotFoundError."""

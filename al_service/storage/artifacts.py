@@ -1,9 +1,11 @@
 """Files by name in a folder: images by content hash, checkpoints, arrays. A file is there as a whole or not at all."""
 
+import ctypes
 import errno
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from al_service.errors import InvalidInputError, NotFoundError, UnavailableError
@@ -11,6 +13,8 @@ from al_service.loop.ports import image_name as image_name
 
 NAME_BYTES_MAX = 1000
 PART_BYTES_MAX = 200
+#: From so many files on, flushing the whole disk twice is cheaper than flushing each file and folder.
+FLUSH_TOGETHER_FROM = 8
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -58,6 +62,35 @@ class FileArtifacts:
             _sync_folder(target.parent)
         except OSError as error:
             raise self._refusal(target, len(data), error) from error
+
+    def put_many(self, items: Mapping[str, bytes]) -> None:
+        """As `put` for each, and durable together: the disk is flushed twice for all of them instead of twice for each.
+
+        The first flush comes before any file gets its name, so that a name never stands for a file cut short by a power
+        cut; the second makes the names last.
+
+        Raises:
+            InvalidInputError, ArtifactStorageError: as in `put`; some of the files may be there, each of them whole.
+        """
+        if len(items) < FLUSH_TOGETHER_FROM:
+            for name, data in items.items():
+                self.put(name, data)
+            return
+        targets = {self.path(name): data for name, data in items.items()}
+        temporaries = {target: target.with_name(f".{uuid.uuid4().hex}.part") for target in targets}
+        try:
+            for target, temporary in temporaries.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(targets[target])
+            _flush_disk(self._root)
+            for target, temporary in temporaries.items():
+                temporary.replace(target)
+            _flush_disk(self._root)
+        except OSError as error:
+            raise self._refusal(self._root, sum(map(len, items.values())), error) from error
+        finally:
+            for temporary in temporaries.values():
+                temporary.unlink(missing_ok=True)
 
     def get(self, name: str) -> bytes:
         """The bytes, or NotFoundError."""
@@ -118,6 +151,21 @@ def _write_durably(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _flush_disk(folder: Path) -> None:
+    """Write out the file system that holds the folder; all file systems where only that can be asked for."""
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from al_service.domain.records import Assignment, Selection
 from al_service.domain.states import AssignmentState
 from al_service.errors import ConflictError, NotFoundError
+from al_service.storage.column_types import ID, UtcTime
 from al_service.storage.dialect import insert_into
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, get_sample, sample_from
 from al_service.storage.schema import assignments, is_, rounds, samples, selections, users
@@ -22,6 +23,14 @@ SELECT = sa.select(*LEASE_COLUMNS, *SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_f
     .join(rounds, rounds.c.id == selections.c.round_id)
     .join(assignments, assignments.c.selection_id == selections.c.id)
 )
+
+#: Made once, because every lease begins with one of them. Parameters: now, in_project.
+EXPIRE = (
+    sa.update(assignments)
+    .where(OPEN_LEASE, assignments.c.lease_expires_at <= sa.bindparam("now", type_=UtcTime()))
+    .values(state=AssignmentState.EXPIRED)
+)
+EXPIRE_IN_PROJECT = EXPIRE.where(assignments.c.project_id == sa.bindparam("in_project", type_=ID))
 
 
 class SqlQueueRows(SqlSelectionRows):
@@ -81,16 +90,9 @@ class SqlQueueRows(SqlSelectionRows):
 
     def expire(self, now: datetime, project_id: int | None = None) -> int:
         """Turn open leases whose time is over (lease_expires_at <= now) into expired ones; how many."""
-        statement = sa.update(assignments).where(OPEN_LEASE, assignments.c.lease_expires_at <= now)
-        if project_id is not None:
-            statement = statement.where(assignments.c.project_id == project_id)
-        return self._connection.execute(statement.values(state=AssignmentState.EXPIRED)).rowcount
-
-    def held_sample_ids(self, project_id: int) -> set[int]:
-        """Samples that somebody holds a lease on."""
-        joined = selections.join(assignments, assignments.c.selection_id == selections.c.id)
-        held = sa.select(selections.c.sample_id).select_from(joined)
-        return set(self._connection.execute(held.where(assignments.c.project_id == project_id, OPEN_LEASE)).scalars())
+        if project_id is None:
+            return self._connection.execute(EXPIRE, {"now": now}).rowcount
+        return self._connection.execute(EXPIRE_IN_PROJECT, {"now": now, "in_project": project_id}).rowcount
 
     def holders(self, project_id: int) -> dict[str, int]:
         """User name -> how many open leases."""

@@ -304,6 +304,7 @@ async function start(body) {
   });
   byId("tab-dialog").close();
   await sender.load();
+  sender.assignmentIds.forEach(hand.markAnswered);
   drawCounts();
   // What an earlier visit could not send goes first; only then are new images asked for.
   await sender.run();

@@ -180,6 +180,8 @@ export function createSender(api, box, events) {
 
   return {
     load, add, cancel, run, resume, stop: () => { isStopped = true; clearTimeout(timer); }, tryAgain, dismiss,
+    /** Assignments whose answers wait here. */
+    get assignmentIds() { return [...queue, ...aside].filter((entry) => entry.op === "answer" && entry.assignmentId).map((entry) => entry.assignmentId); },
     get unsaved() { return queue.length; },
     get unsavedAnswers() { return queue.filter((entry) => entry.op === "answer").length; },
     get unsavedLabels() { return queue.filter((entry) => entry.op === "answer" && entry.kind === "label").length; },

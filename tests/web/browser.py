@@ -8,6 +8,7 @@ import hashlib
 import io
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -60,9 +61,8 @@ def chromium() -> Iterator[Browser]:
 class Site:
     """One running service and shortcuts to bring it into a state."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store = SqlStore(f"sqlite:///{folder / 'al.db'}")
-        self.store.migrate()
+    def __init__(self, folder: Path, database: Path) -> None:
+        self.store = SqlStore(f"sqlite:///{database}")
         self.queue = InlineQueue(lambda job: None)
         self.artifacts = FileArtifacts(folder / "artifacts")
         self.services: Services = assemble(
@@ -140,15 +140,46 @@ class Site:
         with self.store.read() as tx:
             return tx.annotations.active_of_sample(sample_id)
 
+    def holders(self, project: str) -> dict[str, int]:
+        """Who holds how many images."""
+        return self.services.projects.summary(project).holders
+
     def label_of(self, sample_id: int) -> str | None:
         """What the project believes of a sample."""
         with self.store.read() as tx:
             return tx.samples.get(sample_id).class_name
 
 
+def wait_until(is_so: Callable[[], bool], seconds: float = WAIT_MS / 1000) -> None:
+    """Wait for something that no page shows.
+
+    Raises:
+        TimeoutError: it did not come true.
+    """
+    give_up_at = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"not so within {seconds} s")
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database to copy: migrating takes longer than opening a page."""
+    path = tmp_path_factory.mktemp("pages") / "al.db"
+    store = SqlStore(f"sqlite:///{path}")
+    store.migrate()
+    store.close()
+    return path
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
+def site(tmp_path: Path, migrated_database: Path) -> Iterator[Site]:
+    for suffix in ("", "-wal", "-shm"):
+        source = migrated_database.with_name(f"{migrated_database.name}{suffix}")
+        if source.exists():
+            shutil.copy(source, tmp_path / source.name)
+    made = Site(tmp_path, tmp_path / migrated_database.name)
     yield made
     made.close()
 

@@ -113,3 +113,22 @@ def test_readers_never_see_half_a_file(artifacts: FileArtifacts) -> None:
     over.set()
     reader.join()
     assert all(data in wholes for data in seen)
+
+
+def test_many_files_are_stored_together_whole_and_replace_older_ones(tmp_path: Path) -> None:
+    artifacts = FileArtifacts(tmp_path / "files")
+    items = {f"images/{n % 3:02d}/{n}": bytes([n]) * n for n in range(40)}
+    artifacts.put("images/00/0", b"older")
+    artifacts.put_many(items)
+    assert {name: artifacts.get(name) for name in items} == items
+    artifacts.put_many({})
+    artifacts.put_many({"one": b"1"})
+    assert artifacts.get("one") == b"1"
+    assert not list((tmp_path / "files").rglob("*.part"))
+
+
+def test_a_bad_name_among_many_stores_none_of_them(tmp_path: Path) -> None:
+    artifacts = FileArtifacts(tmp_path)
+    with pytest.raises(InvalidInputError):
+        artifacts.put_many({**{f"fine-{n}": b"" for n in range(20)}, "../outside": b""})
+    assert list(tmp_path.iterdir()) == []
