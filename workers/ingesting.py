@@ -21,6 +21,7 @@ from al_service.ingest.rows import Limits, Source, SourceRow
 from al_service.ingest.rows import RejectedRow as RefusedRow
 from al_service.ingest.sources import open_source
 from al_service.ingest.split import in_evaluation
+from al_service.loop.annotations import RESERVED_KEY_PREFIX
 from al_service.loop.ports import Transaction
 from al_service.storage.artifacts import image_name
 from workers.context import WorkerContext
@@ -184,7 +185,7 @@ def _store_rows(work: Import, tx: Transaction, good: list[ReadImage], rejected: 
     added = [(sample_id, item) for sample_id, item in zip(ids, good, strict=True) if sample_id is not None]
     labels = [(sample_id, item.row.label) for sample_id, item in added if item.row.label and _label_counts(work, item)]
     if labels:
-        tx.annotations.add_labels(work.project.id, import_user_id(tx, now), labels, f"import-{work.run.job.id}", now)
+        tx.annotations.add_labels(work.project.id, import_user_id(tx, now), labels, f"{RESERVED_KEY_PREFIX}import-{work.run.job.id}", now)
     tally = work.tally
     tally.added += len(added)
     tally.exact_duplicates += len(good) - len(added)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -33,6 +34,7 @@ from al_service.ingest.digits import write_digits
 from al_service.loop.services import Services
 from al_service.rehearsal.labelers import Behaviour, SimulatedLabeler, Truth, read_truth, start_crowd
 from al_service.settings import Settings, environment_of
+from al_service.supervisor import tied_to_parent
 
 PROJECT = "demo"
 DATA_DIR = Path("demo-data")
@@ -110,8 +112,14 @@ def demo(session: Session, /, **given: Any) -> None:
     console = Console()
     images = options.images or _write_digits(settings.data_dir / "images", console)
     location = images if images.startswith("torchvision:") else str(Path(images).resolve())
+    signal.signal(signal.SIGTERM, _interrupt)
     with _running(settings, console), contextlib.suppress(KeyboardInterrupt):
         Demo(options, settings, location, console).run()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends the demo like Ctrl-C: everything it started is ended with it."""
+    raise KeyboardInterrupt
 
 
 def _fresh_folder(folder: Path) -> None:
@@ -137,7 +145,7 @@ def _running(settings: Settings, console: Console) -> Iterator[None]:
     log_path = settings.data_dir / "up.log"
     with log_path.open("wb") as log_file:
         child = subprocess.Popen(
-            [sys.executable, "-m", "al_service", "up"],
+            tied_to_parent([sys.executable, "-m", "al_service", "up"]),
             env=environment,
             stdout=log_file,
             stderr=log_file,

@@ -17,6 +17,8 @@ from al_service.loop.consensus import believe
 from al_service.loop.ports import NewAnnotation, Store, Transaction
 
 CLIENT_KEY_LENGTH_MAX = 200
+#: Keys that the service makes itself; clients cannot take them.
+RESERVED_KEY_PREFIX = "al:"
 LEAD_TIME_MAX_S = 86_400.0
 
 
@@ -48,6 +50,8 @@ class Answer:
             raise InvalidInputError(
                 f"client_key needs 1 to {CLIENT_KEY_LENGTH_MAX} characters, got {len(self.client_key)}"
             )
+        if self.client_key.startswith(RESERVED_KEY_PREFIX):
+            raise InvalidInputError(f"client_key {self.client_key!r}: keys that start with {RESERVED_KEY_PREFIX!r} are ours")
         lead = self.lead_time_s
         if lead is not None and not (math.isfinite(lead) and 0 <= lead <= LEAD_TIME_MAX_S):
             raise InvalidInputError(f"lead_time={lead} is outside 0..{LEAD_TIME_MAX_S:.0f} seconds")
@@ -180,7 +184,7 @@ def _undo_of(original: Annotation, user: User) -> NewAnnotation:
         assignment_id=original.assignment_id,
         kind=AnnotationKind.UNDO,
         class_name=None,
-        client_key=f"undo-{original.id}",
+        client_key=f"{RESERVED_KEY_PREFIX}undo-{original.id}",
         undoes_id=original.id,
     )
 

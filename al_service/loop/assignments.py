@@ -81,6 +81,8 @@ class Assignments:
         now = self._clock()
         with self._store.write() as tx:
             assignment = own_assignment(tx, assignment_id, user)
+            # Without the lock an answer that commits between reading and writing would be overwritten.
+            tx.projects.lock(assignment.sample.project_id)
             tx.queue.expire(now, assignment.sample.project_id)
             assignment = tx.queue.get_assignment(assignment_id)
             if assignment.state is not AssignmentState.OPEN:
@@ -91,7 +93,8 @@ class Assignments:
     def release(self, assignment_id: int, user: User) -> None:
         """Give a lease back; one that is over already is left as it is."""
         with self._store.write() as tx:
-            if own_assignment(tx, assignment_id, user).state is AssignmentState.OPEN:
+            tx.projects.lock(own_assignment(tx, assignment_id, user).sample.project_id)
+            if tx.queue.get_assignment(assignment_id).state is AssignmentState.OPEN:
                 tx.queue.set_assignment(assignment_id, AssignmentState.RELEASED)
 
     def expire(self) -> int:

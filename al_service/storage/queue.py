@@ -94,6 +94,12 @@ class SqlQueueRows(SqlSelectionRows):
             return self._connection.execute(EXPIRE, {"now": now}).rowcount
         return self._connection.execute(EXPIRE_IN_PROJECT, {"now": now, "in_project": project_id}).rowcount
 
+    def held_sample_ids(self, project_id: int) -> set[int]:
+        """Samples that somebody holds a lease on."""
+        joined = selections.join(assignments, assignments.c.selection_id == selections.c.id)
+        held = sa.select(selections.c.sample_id).select_from(joined)
+        return set(self._connection.execute(held.where(assignments.c.project_id == project_id, OPEN_LEASE)).scalars())
+
     def holders(self, project_id: int) -> dict[str, int]:
         """User name -> how many open leases."""
         statement = (

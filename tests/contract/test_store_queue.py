@@ -230,12 +230,15 @@ class TestLeases:
             assert tx.queue.expire(NOW + 2 * LEASE) == 1
             assert tx.queue.holders(world.project.id) == {}
 
-    def test_holders_by_name(self, world: World) -> None:
-        world.add_round(world.add_samples(3))
+    def test_holders_by_name_and_what_they_hold(self, world: World) -> None:
+        samples = world.add_samples(4)
+        world.add_round(samples)
         with world.store.write() as tx:
             world.lease(tx, world.bob, 2)
             world.lease(tx, world.ann)
             assert tx.queue.holders(world.project.id) == {"ann": 1, "bob": 2}
+            assert tx.queue.held_sample_ids(world.project.id) == set(samples[:3])
+            assert tx.queue.held_sample_ids(999) == set()
 
     def test_unknown_leases(self, world: World) -> None:
         with pytest.raises(NotFoundError), world.store.write() as tx:

@@ -46,9 +46,12 @@ PASSWORD = "a long password"
 WAIT_MS = 15_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser; a machine without one fails, because pages that nobody opened are not tested."""
+    """The browser; a machine without one fails, because pages that nobody opened are not tested.
+
+    One per module: while playwright runs, no other test in this thread could use asyncio.
+    """
     found = next((path for name in BROWSER_NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.fail(f"no browser found (looked for {', '.join(BROWSER_NAMES)}); Debian: apt-get install chromium")

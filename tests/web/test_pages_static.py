@@ -158,7 +158,7 @@ def test_finding_classes_puts_the_best_match_first(site: Site, visit: OpenVisit)
         }"""
     )
     assert found[0] == ["jay", "jaybird", "blue jay", "jolly army"]
-    assert found[1] == ["jay", "jaybird", "blue jay", "major", "jolly army"][:3] + ["jolly army"] or "jay" in found[1][0]
+    assert found[1] == ["jay", "jaybird", "blue jay", "major", "jolly army"][:3] + ["jolly army"]
     assert found[2] == []
     assert len(found[3]) == 6
 
@@ -201,7 +201,6 @@ def test_pages_for_errors(site: Site) -> None:
     assert answer.status_code == 404
     assert b"<script>/" not in answer.data
     assert "There is no project “&lt;script&gt;” here." in answer.get_data(as_text=True)
-    site.app.add_url_rule("/breaks", view_func=lambda: 1 / 0) if not site.app._got_first_request else None
 
 
 def test_pages_need_somebody_signed_in(site: Site) -> None:
