@@ -1,4 +1,4 @@
-"""The pages of the service: the only HTML, CSS and JavaScript. Everything that changes something goes through /api/v1."""
+"""The pages of the service: the only HTML, CSS and JavaScript. Whatever changes something goes through /api/v1."""
 
 from flask import Flask
 

@@ -1,7 +1,7 @@
 """Files for the browser: our own static files under a path that carries their version, and plotly from its package.
 
-`/static/v-<hash>/label.js` imports `./api.js` from the same versioned folder, so everything may be cached for good and a
-new release never mixes with old files. The same files without version (`/static/label.js`) are revalidated each time.
+`/static/v-<hash>/label.js` imports `./api.js` from the same versioned folder, so everything may be cached for good and
+a new release never mixes with old files. The same files without version (`/static/label.js`) are revalidated each time.
 """
 
 import gzip
@@ -17,6 +17,7 @@ from werkzeug.security import safe_join
 
 STATIC_DIR = Path(__file__).parent / "static"
 PLOTLY_NAME = "vendor/plotly.min.js"
+IMPORT_PATTERN = re.compile(r"""^import .* from "\./([\w.]+)";$""", re.MULTILINE)
 VERSION_PATTERN = re.compile(r"v-[0-9a-f]{12}/")
 FOR_GOOD = "public, max-age=31536000, immutable"
 COMPRESSIBLE = ("text/", "application/json", "image/svg")
@@ -38,7 +39,20 @@ def make_assets() -> Blueprint:
             return url_for("assets.static_file", name=name, v=_plotly_version())
         return url_for("assets.static_file", name=f"v-{version}/{name}")
 
+    @assets.app_template_global("modules_of")
+    def modules_of(name: str) -> list[str]:
+        return sorted(imported_modules(name) - {name})
+
     return assets
+
+
+def imported_modules(name: str, known: frozenset[str] = frozenset()) -> frozenset[str]:
+    """That module and all that it imports, directly or not: what a page preloads so that they do not wait in turn."""
+    known |= {name}
+    for imported in IMPORT_PATTERN.findall((STATIC_DIR / name).read_text(encoding="utf-8")):
+        if imported not in known:
+            known = imported_modules(imported, known)
+    return known
 
 
 def static_version() -> str:

@@ -17,11 +17,6 @@ from al_service.settings import Settings
 #: The label page renews its leases at least this often; a third of the lease when that is shorter.
 HEARTBEAT_MAX_S = 60.0
 
-#: Modules that label.js imports, preloaded so that they do not wait for each other.
-LABEL_MODULES = (
-    "api class_buttons dom finder guide hand keys label_view menus one_tab outbox pace sender sign_in_dialog trail viewer why_empty"
-).split()
-
 View = Callable[..., str | Response]
 
 
@@ -52,14 +47,12 @@ def make_pages(services: Services, settings: Settings) -> Blueprint:
     def label(name: str) -> str:
         if not _role().covers(Role.LABELER):
             abort(403, f"Your role ({_role()}) may look at boards but not label. An admin can change that.")
-        return render_template("label.html", project=_find(services, name), heartbeat_s=heartbeat_s, modules=LABEL_MODULES)
+        return render_template("label.html", project=_find(services, name), heartbeat_s=heartbeat_s)
 
     @pages.get("/projects/<name>/board")
     @_signed_in
     def board(name: str) -> str:
-        return render_template(
-            "board.html", project=_find(services, name), may_engineer=_role().covers(Role.ENGINEER)
-        )
+        return render_template("board.html", project=_find(services, name), may_engineer=_role().covers(Role.ENGINEER))
 
     @pages.get("/favicon.ico")
     def favicon() -> Response:
@@ -78,7 +71,7 @@ def local_path(target: str) -> str:
     >>> local_path("/projects/birds/label?x=1"), local_path("//evil.example"), local_path("https://evil.example/")
     ('/projects/birds/label?x=1', '/', '/')
     """
-    # Browsers treat a backslash as a slash and drop tabs and line ends, so "/\\evil" and "/\t/evil" leave the server too.
+    # Browsers treat a backslash as a slash and drop tabs and line ends, so "/\\evil" and "/\t/evil" lead away too.
     if not target.startswith("/") or target.startswith("//") or "\\" in target or not target.isprintable():
         return "/"
     try:

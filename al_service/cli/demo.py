@@ -23,9 +23,9 @@ import click
 import requests
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from al_service.bootstrap import open_services
+from al_service.cli.demo_table import HEADINGS, print_line, round_cells, round_table
 from al_service.cli.processes import free_port
 from al_service.cli.session import Session
 from al_service.domain.states import Role
@@ -273,9 +273,9 @@ class Demo:
                 rounds = self._call("GET", f"/projects/{PROJECT}/rounds")["rounds"]
                 closed = [item for item in rounds if item["state"] == "closed"][: self._options.rounds]
                 if screen is not None:
-                    screen.update(_table(rounds[: self._options.rounds]))
+                    screen.update(round_table(rounds[: self._options.rounds]))
                 for item in closed[printed:] if screen is None else ():
-                    print_line(_row(item))
+                    print_line(round_cells(item))
                 printed = len(closed)
                 if len(closed) >= self._options.rounds or self._finished(rounds):
                     return
@@ -308,37 +308,6 @@ class Demo:
         if reply.status_code >= 400:
             raise AlServiceError(f"{method} {path}: {document['error']['message']}")
         return document
-
-
-HEADINGS = ("round", "state", "labels", "accuracy", "95 %", "train s", "score s", "select s", "labels/min")
-
-
-def _row(item: dict[str, Any]) -> tuple[str, ...]:
-    metrics, seconds = item["metrics"], item["seconds"]
-    accuracy, interval, rate = metrics.get("accuracy"), metrics.get("accuracy_ci95"), metrics.get("labels_per_minute")
-    state = item["state"] if item["state"] != "running" else item["stage"]
-    return (
-        str(item["number"]),
-        f"{state} {item['answered']}/{item['selected']}" if item["state"] == "annotating" else state,
-        str(item["labels"]),
-        "-" if accuracy is None else f"{accuracy:.3f}",
-        "-" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}",
-        *("-" if seconds.get(stage) is None else f"{seconds[stage]:.1f}" for stage in ("train", "score", "select")),
-        "-" if rate is None else f"{rate:.0f}",
-    )
-
-
-def _table(rounds: list[dict[str, Any]]) -> Table:
-    table = Table(*HEADINGS, box=None, header_style="bold")
-    for item in rounds:
-        table.add_row(*_row(item))
-    return table
-
-
-def print_line(cells: tuple[str, ...]) -> None:
-    """One row in columns of fixed width, at once, for logs and pipes."""
-    click.echo("".join(cell.ljust(14 if place == 1 else 11) for place, cell in enumerate(cells)))
-    sys.stdout.flush()
 
 
 COMMANDS = (demo,)

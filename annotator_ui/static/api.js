@@ -48,12 +48,12 @@ export function createApi(base = "/api/v1") {
 
   /** @param {string} method @param {string} path @param {any} [body] @param {{headers?: Record<string,string>, timeoutMs?: number}} [more] */
   async function call(method, path, body, { headers = {}, timeoutMs = TIMEOUT_MS } = {}) {
-    if (method !== "GET" && !csrf && path !== "/session") await me();
+    if (method !== "GET" && !csrf && !isSignIn(method, path)) await me();
     try {
       return await read(await send(method, path, body, headers, timeoutMs));
     } catch (error) {
       // The session was renewed in another tab: take the new token and try once more.
-      if (!(error instanceof ApiError) || !error.code.includes("csrf") || path === "/session") throw error;
+      if (!(error instanceof ApiError) || !error.code.includes("csrf") || isSignIn(method, path)) throw error;
       await me();
       return read(await send(method, path, body, headers, timeoutMs));
     }
@@ -97,3 +97,5 @@ export const projectPath = (project) => `/projects/${encodeURIComponent(project)
 export function goToSignIn() {
   location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
 }
+
+const isSignIn = (method, path) => method === "POST" && path === "/session";

@@ -207,9 +207,7 @@ class Visit:
 
     def sign_in(self, name: str, path: str = "/") -> Page:
         """Sign in through the API and open a page."""
-        answer = self.context.request.post(
-            f"{self.site.url}/api/v1/session", data={"name": name, "password": PASSWORD}
-        )
+        answer = self.context.request.post(f"{self.site.url}/api/v1/session", data={"name": name, "password": PASSWORD})
         assert answer.ok, answer.text()
         self.page.goto(self.site.url + path)
         return self.page
@@ -225,7 +223,9 @@ def visit(chromium: Browser, site: Site) -> Iterator[Callable[..., Visit]]:
     visits: list[Visit] = []
 
     def open_one(**options: Any) -> Visit:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options})
+        context = chromium.new_context(
+            **{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options}
+        )
         one = Visit(site, context, context.new_page())
         one.watch(one.page)
         visits.append(one)

@@ -52,16 +52,24 @@ def test_the_curve_has_the_numbers_of_the_table(samples: list[int], visit: OpenV
     page = visit().sign_in("mia", BOARD)
     expect(page.get_by_role("heading", level=1)).to_have_text("Round 3 is done")
     expect(page.locator("#curve .plot .scatterlayer .trace")).to_have_count(3)
-    curve = page.evaluate("document.querySelector('#curve .plot').data.map(trace => [Array.from(trace.x), Array.from(trace.y)])")
+    curve = page.evaluate(
+        "document.querySelector('#curve .plot').data.map(trace => [Array.from(trace.x), Array.from(trace.y)])"
+    )
     labels = [count for count, _ in MEASURED]
     assert [x for x, _ in curve] == [labels] * 3
-    assert [[round(value, 3) for value in y] for _, y in curve] == [[40.0, 52.5, 65.0], [60.0, 72.5, 85.0], [50.0, 62.5, 75.0]]
+    assert [[round(value, 3) for value in y] for _, y in curve] == [
+        [40.0, 52.5, 65.0],
+        [60.0, 72.5, 85.0],
+        [50.0, 62.5, 75.0],
+    ]
     rows = page.locator("#rounds tbody tr")
     shown = [[cell.strip() for cell in rows.nth(row).locator("th, td").all_text_contents()] for row in range(3)]
     assert [row[0] for row in shown] == ["3", "2", "1"]
     assert [row[2] for row in shown] == ["6", "4", "2"]
     assert [row[3] for row in shown] == ["75.0 % ± 10.0, n 80", "62.5 % ± 10.0, n 80", "50.0 % ± 10.0, n 80"]
-    expect(page.locator("#curve-words")).to_contain_text("75.0 % at 6 labels (95 % interval 65.0 % to 85.0 %, 80 evaluation images)")
+    expect(page.locator("#curve-words")).to_contain_text(
+        "75.0 % at 6 labels (95 % interval 65.0 % to 85.0 %, 80 evaluation images)"
+    )
 
 
 def test_classes_confusion_and_pool(samples: list[int], visit: OpenVisit) -> None:

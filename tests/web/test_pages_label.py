@@ -81,7 +81,8 @@ def test_the_next_five_images_are_fetched_before_they_are_needed(samples: list[i
             const image = document.querySelector("#frame img");
             document.dispatchEvent(new KeyboardEvent("keydown", { key: "1", code: "Digit1", bubbles: true }));
             const next = document.querySelector("#frame img");
-            return [next !== image, next.complete && next.naturalWidth, document.querySelector(".class-button").classList.contains("lit")];
+            const lit = document.querySelector(".class-button").classList.contains("lit");
+            return [next !== image, next.complete && next.naturalWidth, lit];
         }"""
     )
     assert shown == [True, 8, True], "the next image and the lit button must be there before the key handler returns"
@@ -300,8 +301,8 @@ def test_an_answer_that_the_server_refuses_is_set_aside_and_blocks_nothing(
     one = visit()
     page = one.sign_in("mia", LABEL)
     assert in_view(page) == samples[0]
-    body = '{"error": {"code": "invalid_input", "message": "sparrow is not a class any more", "details": {}, "request_id": ""}}'
-    page.route("**/annotation", lambda route: route.fulfill(status=400, body=body), times=1)
+    body = {"error": {"code": "invalid_input", "message": "sparrow is not a class any more"}}
+    page.route("**/annotation", lambda route: route.fulfill(status=400, json=body), times=1)
     page.keyboard.press("1")
     expect_in_view(page, samples[1])
     page.keyboard.press("2")
@@ -376,7 +377,9 @@ def test_when_there_is_no_work_the_page_says_why_and_comes_back_by_itself(site: 
     assert in_view(page) == ids[0]
 
 
-def test_a_second_tab_of_the_same_person_asks_which_one_to_use(site: Site, samples: list[int], visit: OpenVisit) -> None:
+def test_a_second_tab_of_the_same_person_asks_which_one_to_use(
+    site: Site, samples: list[int], visit: OpenVisit
+) -> None:
     one = visit()
     first = one.sign_in("mia", LABEL)
     assert in_view(first) == samples[0]

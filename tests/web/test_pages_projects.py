@@ -26,6 +26,7 @@ def test_each_project_says_where_it_stands_and_leads_to_its_pages(site: Site, vi
     expect(page.get_by_role("button", name="New project")).to_have_count(0)
     cards.nth(0).get_by_role("link", name="Label").click()
     expect(page).to_have_url(f"{site.url}/projects/birds/label")
+    expect(page.locator("#stage[data-state=image]")).to_be_visible()
     page.get_by_role("button", name="birds").click()
     page.get_by_role("menuitem", name="trees").click()
     expect(page).to_have_url(f"{site.url}/projects/trees/label")

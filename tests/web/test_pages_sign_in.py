@@ -52,13 +52,23 @@ def test_a_server_that_is_away_is_said_in_words(site: Site, visit: OpenVisit) ->
     one.page.get_by_label("Name").fill("mia")
     one.page.get_by_label("Password").fill(PASSWORD)
     one.page.keyboard.press("Enter")
-    expect(one.page.get_by_role("alert")).to_have_text("The server does not answer. Check the connection and try again.")
+    expect(one.page.get_by_role("alert")).to_have_text(
+        "The server does not answer. Check the connection and try again."
+    )
     one.expect_errors("net::ERR")
 
 
 @pytest.mark.parametrize(
     "target",
-    ["https://evil.example/", "//evil.example", "/\\evil.example", "/\t/evil.example", "javascript:alert(1)", "evil", ""],
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "javascript:alert(1)",
+        "evil",
+        "",
+    ],
 )
 def test_sign_in_never_leads_to_another_server(site: Site, visit: OpenVisit, target: str) -> None:
     site.person("mia")

@@ -40,7 +40,8 @@ NAMELESS = """() => {
         [...document.querySelectorAll(`[${attribute}]`)].flatMap((node) => node.getAttribute(attribute).split(" ")));
     return [
         ...[...document.querySelectorAll("button, a[href], input, textarea, select, [role=progressbar], [role=img]")]
-            .filter((node) => !name(node) && !node.hasAttribute("aria-labelledby")).map((node) => `no name: ${node.outerHTML}`),
+            .filter((node) => !name(node) && !node.hasAttribute("aria-labelledby"))
+            .map((node) => `no name: ${node.outerHTML}`),
         ...[...document.querySelectorAll("img:not([alt])")].map((node) => `no alt: ${node.outerHTML}`),
         ...ids.filter((id, at) => ids.indexOf(id) !== at).map((id) => `id twice: ${id}`),
         ...pointers.filter((id) => !document.getElementById(id)).map((id) => `points nowhere: ${id}`),
@@ -54,7 +55,9 @@ NAMELESS = """() => {
 def busy_site(site: Site) -> Site:
     """A project with work, an engineer, and more classes than keys."""
     site.person("eve", Role.ENGINEER)
-    ids = site.project("birds", [f"a rather long class name {number}" for number in range(40)], 12, guidelines="Look closely.")
+    ids = site.project(
+        "birds", [f"a rather long class name {number}" for number in range(40)], 12, guidelines="Look closely."
+    )
     site.ask("birds", ids)
     return site
 
@@ -121,7 +124,7 @@ def test_colours_are_written_in_one_place() -> None:
 def test_texts_never_become_html() -> None:
     for path in STATIC_DIR.glob("*.js"):
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", text), path.name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", text), path
 
 
 def test_templates_have_no_inline_scripts_and_no_foreign_addresses() -> None:
@@ -158,7 +161,7 @@ def test_finding_classes_puts_the_best_match_first(site: Site, visit: OpenVisit)
         }"""
     )
     assert found[0] == ["jay", "jaybird", "blue jay", "jolly army"]
-    assert found[1] == ["jay", "jaybird", "blue jay", "major", "jolly army"][:3] + ["jolly army"]
+    assert found[1] == ["jay", "jaybird", "blue jay", "major", "jolly army"]
     assert found[2] == []
     assert len(found[3]) == 6
 
@@ -178,7 +181,9 @@ def test_static_files_are_kept_for_good_under_their_version_only(site: Site) -> 
     assert len(packed.data) < len(versioned.data) / 2
 
 
-@pytest.mark.parametrize("name", ["../views.py", "..%2fviews.py", "%2e%2e/views.py", "v-1/../../views.py", "", "no.js", "vendor/x"])
+@pytest.mark.parametrize(
+    "name", ["../views.py", "..%2fviews.py", "%2e%2e/views.py", "v-1/../../views.py", "", "no.js", "vendor/x"]
+)
 def test_only_static_files_are_served(site: Site, name: str) -> None:
     assert site.app.test_client().get(f"/static/{name}").status_code == 404
 
