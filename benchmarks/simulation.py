@@ -4,7 +4,6 @@ Everything follows from the seed: protected split, first random batch, weights, 
 strategies under one seed start from the same batch and the same first model, so their difference is the strategy's.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,21 +41,19 @@ class Curve:
 
 
 class Simulation:
-    """One seed's project; `curve` runs one strategy from the common start."""
+    """One seed's project; `curve` runs one strategy from the start that all share."""
 
     def __init__(self, data: ImageSet, plan: Plan, seed: int) -> None:
         protected = data.protected(seed)
         self._data, self._plan, self._seed = data, plan, seed
         self._pool, self._evaluation = np.flatnonzero(~protected), np.flatnonzero(protected)
-        self._first = np.random.default_rng([seed, 0]).permutation(self._pool)[: plan.labels[0]]
-        self._first_network = self._train(self._first, 0)
-        self._first_accuracy = self._accuracy(self._first_network)
 
-    def curve(self, strategy: str, labels: Sequence[int] | None = None) -> Curve:
-        """Accuracy over the labels of the plan, or over those given (which begin as the plan does)."""
-        counts = tuple(labels or self._plan.labels)
-        labelled, network = self._first, self._first_network
-        accuracy = [self._first_accuracy]
+    def curve(self, strategy: str) -> Curve:
+        """Accuracy at each count of labels of the plan."""
+        counts = self._plan.labels
+        labelled = np.random.default_rng([self._seed, 0]).permutation(self._pool)[: counts[0]]
+        network = self._train(labelled, 0)
+        accuracy = [self._accuracy(network)]
         for number, count in enumerate(counts[1:], start=1):
             labelled = np.concatenate([labelled, self._choose(strategy, network, labelled, count, number)])
             network = self._train(labelled, number)

@@ -3,7 +3,10 @@
 import numpy as np
 
 VALIDATION_FRACTION = 0.1
-VALIDATION_LEAST_PER_CLASS = 10
+# With fewer, a tenth is one to four images a class: their loss says little about which epoch is best, and the labels are
+# missed in training. On digits, 150 and 240 labels drawn at random, training on all of them was right 0.8 points more
+# often (14 pairs of runs, 95 % interval 0.1 to 1.4).
+VALIDATION_LEAST_PER_CLASS = 50
 # A few labels make few steps in a pass, and steps are what training needs: small sets take smaller minibatches and
 # several passes an epoch.
 _PER_EPOCH_LEAST = 8
@@ -12,7 +15,8 @@ _SIZE_LEAST = 16
 
 
 def validation_split(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to validate on: a tenth of each class; none where a present class has fewer than ten.
+    """Rows to train on and rows to validate on: a tenth of each class; none where a present class has fewer than
+    fifty.
 
     Random: one permutation per class.
     """

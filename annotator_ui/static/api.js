@@ -18,8 +18,12 @@ const TIMEOUT_MS = 20000;
 
 /** @typedef {{name: string, role: string, id: number|string}} Person */
 
-/** One conversation with the API; holds the CSRF token. @param {string} [base] */
-export function createApi(base = "/api/v1") {
+/**
+ * One conversation with the API; holds the CSRF token.
+ * @param {string} [person] for whom this page was made: when somebody else signs in in another tab, the page loads anew
+ * @param {string} [base]
+ */
+export function createApi(person = document.body.dataset.user, base = "/api/v1") {
   let csrf = "";
 
   async function send(method, path, body, headers, timeoutMs) {
@@ -70,6 +74,10 @@ export function createApi(base = "/api/v1") {
   }
 
   function keep(data) {
+    if (person && data.user.name !== person) {
+      location.reload();
+      throw new UnreachableError("somebody else is signed in now");
+    }
     csrf = data.csrf_token;
     return data.user;
   }

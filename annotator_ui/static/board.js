@@ -26,9 +26,9 @@ function start(body) {
   const poll = createPoll(api, {
     everyMs: EVERY_MS, paths: { summary: `${path}/summary`, rounds: `${path}/rounds` },
     changed: (data) => { latest = data; draw(); },
-    age: (old) => {
+    age: (old, why) => {
       byId("stale").hidden = old === null;
-      if (old !== null) setText(byId("stale"), `The server does not answer. These numbers are ${seconds(old)} old; the page keeps trying.`);
+      if (old !== null) setText(byId("stale"), `${why} These numbers are ${seconds(old)} old; the page keeps trying.`);
     },
   });
 

@@ -35,12 +35,13 @@ function sublineWords(summary, round) {
     return running?.text || (running?.total ? `${count(running.done)} of ${count(running.total)}` : `The round learns from ${plural(round.labels ?? summary.counts.labelled, "label")}.`);
   }
   if (summary.counts.total === 0 && summary.counts.train_total === 0) return "This project has no images yet.";
-  return `${count(progress.new_labels)} of ${count(progress.labels_to_trigger)} new labels until the next round starts by itself.`;
+  if (!round) return `${plural(summary.counts.labelled + summary.counts.train_total, "label")} so far; a round asks people for the next ones.`;
+  return `${plural(progress.new_labels, "new label")} since it began; ${count(progress.labels_to_trigger)} are enough for the next round.`;
 }
 
 function stageItem(stage, summary) {
   const running = stage.progress;
-  let part = ["done", "skipped", "failed"].includes(stage.state) ? 1 : 0;
+  let part = ["done", "failed"].includes(stage.state) ? 1 : 0;
   if (stage.state === "running" && stage.stage === "annotate") part = summary.progress.asked ? summary.progress.answered / summary.progress.asked : 0;
   else if (stage.state === "running") part = running?.total ? running.done / running.total : 0.08;
   const words = { done: stage.seconds === null ? "done" : seconds(stage.seconds), running: stage.attempt > 1 ? `running, attempt ${stage.attempt}` : "running", failed: "failed", skipped: "not needed", cancelled: "cancelled", pending: "" }[stage.state] ?? stage.state;

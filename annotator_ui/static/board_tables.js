@@ -10,6 +10,7 @@ const STATE_WORDS = { running: "running", annotating: "answers", closed: "done",
 
 const number = (text) => el("td", { class: "number" }, text ?? "–");
 const head = (words, isNumber = false, title = null) => el("th", { scope: "col", class: isNumber ? "number" : null, title, text: words });
+const wasSkipped = (round, name) => round.stages?.some((stage) => stage.stage === name && stage.state === "skipped");
 const time = (value) => number(typeof value === "number" ? seconds(value) : null);
 
 /** @param {HTMLTableElement} table @param {any[]} rounds @param {boolean} showAll @param {() => void} wantAll */
@@ -28,7 +29,7 @@ function roundRows(round) {
   const rows = [el("tr", {},
     el("th", { scope: "row", text: String(round.number) }), el("td", { class: `state-${round.state}`, title: roundWords(round), text: STATE_WORDS[round.state] ?? round.state }),
     number(count(round.labels)), el("td", { class: "number" }, ...accuracyParts(metrics)), number(typeof metrics.macro_f1 === "number" ? percent(metrics.macro_f1) : null),
-    time(round.seconds?.train), time(round.seconds?.score), time(round.seconds?.select),
+    ...["train", "score", "select"].map((name) => time(wasSkipped(round, name) ? null : round.seconds?.[name])),
     number(metrics.labels_per_minute ? metrics.labels_per_minute.toFixed(1) : null), el("td", { text: triggerWords(round.trigger) }))];
   if (round.error) rows.push(el("tr", { class: "why-failed" }, el("td"), el("td", { colspan: 9, text: round.error })));
   return rows;
@@ -74,6 +75,9 @@ export function drawConfusion(table, confusion) {
 }
 
 function drawMatrix(table, { classes, counts }) {
+  const longest = Math.max(...classes.map((name) => name.length));
+  table.classList.toggle("short", longest <= 4);
+  table.style.setProperty("--name-width", `${Math.min(16, longest) + 2}ch`);
   const top = el("thead", {}, el("tr", {}, el("td", { style: "background: none" }), ...classes.map((name) => el("th", { scope: "col", title: name }, el("span", { text: name })))));
   const rows = counts.map((row, truth) => {
     const total = row.reduce((sum, value) => sum + value, 0);

@@ -59,9 +59,12 @@ export function openDialog(dialog) {
       else if (target === dialog && !dialog.dataset.stay && !insideBox(dialog, event)) dialog.close();
     });
   }
-  // Focus on the dialog itself unless there is something to type, so that no button looks pressed.
-  if (!dialog.querySelector("input:not([type=checkbox])")) dialog.setAttribute("autofocus", "");
   dialog.showModal();
+  // Focus on the dialog itself unless there is something to type, so that no button looks pressed.
+  if (!dialog.querySelector("input:not([type=checkbox])")) {
+    dialog.tabIndex = -1;
+    dialog.focus();
+  }
 }
 
 function insideBox(dialog, event) {

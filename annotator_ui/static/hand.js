@@ -69,7 +69,7 @@ export function createHand(api, project, events) {
     image.decoding = "async";
     image.alt = `Image ${item.sampleId}, ${item.width} by ${item.height} pixels`;
     image.draggable = false;
-    image.src = item.url;
+    image.src = sizedUrl(item);
     image.decode().then(
       () => { item.image = image; item.state = "ready"; if (items[0] === item) events.changed(); },
       () => {
@@ -123,6 +123,12 @@ export function createHand(api, project, events) {
     get length() { return items.length; },
     get readyAhead() { return items.slice(1).filter((item) => item.state === "ready").length; },
   };
+}
+
+// The address names a copy of 1024 pixels; a large screen shows more of a large image.
+function sizedUrl(item) {
+  const screenPx = Math.max(innerWidth, innerHeight) * devicePixelRatio;
+  return Math.max(item.width, item.height) > 1024 && screenPx > 1500 ? item.url.replace("size=1024", "size=2048") : item.url;
 }
 
 /** @param {any} assignment @returns {Item} */

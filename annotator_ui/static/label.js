@@ -19,6 +19,7 @@ import { createViewer } from "./viewer.js";
 import { emptyNote, plainNote } from "./why_empty.js";
 
 const RETRY_S = 4;
+const AWAY_MS = 15 * 60 * 1000;
 const SIGN_OUT_PATIENCE_MS = 3000;
 
 /** @param {HTMLElement} body */
@@ -49,6 +50,8 @@ async function start(body) {
   let retryTimer = 0;
   let lastAsked = 0;
 
+  // The token is fetched while the rest gets ready; if that fails, the first question asks for it again.
+  api.me().catch(() => {});
   const box = await openOutbox(scope);
   const sender = createSender(api, box, { changed: drawCounts, sent, refused });
   const hand = createHand(api, project, { changed: handChanged, empty: handEmpty, failed: askFailed, unsent: () => sender.unsavedAnswers });
@@ -129,7 +132,7 @@ async function start(body) {
     const item = hand.current;
     if (!item) return showNothing();
     if (item.state === "ready") {
-      if (view.state !== "image" || byId("stage").dataset.sample !== String(item.sampleId)) pace.shown();
+      pace.shown(item.sampleId);
       return view.showItem(item);
     }
     if (item.state === "broken") {
@@ -291,7 +294,16 @@ async function start(body) {
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && (!hand.current || performance.now() - lastAsked > heartbeatMs)) ask();
   });
-  setInterval(() => { if (!document.hidden && performance.now() - lastAsked >= heartbeatMs) ask(); }, Math.max(1000, heartbeatMs / 2));
+  // Somebody who left the desk stops holding images; the first movement asks again.
+  let lastActive = performance.now();
+  for (const kind of ["keydown", "pointerdown", "pointermove"]) addEventListener(kind, () => {
+    if (performance.now() - lastActive > AWAY_MS) ask();
+    lastActive = performance.now();
+  }, { passive: true });
+  setInterval(() => {
+    const now = performance.now();
+    if (!document.hidden && now - lastAsked >= heartbeatMs && now - lastActive < AWAY_MS) ask();
+  }, Math.max(1000, heartbeatMs / 2));
   wireMenus(api, { page: "label", beforeLeaving: () => Promise.race([sender.run(), new Promise((resolve) => setTimeout(resolve, SIGN_OUT_PATIENCE_MS))]) });
   wireGoal(pace, drawPace);
 

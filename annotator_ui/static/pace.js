@@ -6,7 +6,7 @@ const WINDOW = 40; // answers over which the speed is measured
 /** @param {string} scope */
 export function createPace(scope) {
   const goalName = `al-goal:${scope}`;
-  let shownAt = 0;
+  /** @type {number|null} */ let shownId = null;
   let active = 0;
   let since = 0;
   let answers = 0;
@@ -15,17 +15,23 @@ export function createPace(scope) {
   const now = () => performance.now() / 1000;
   const isRunning = () => since > 0;
   const pause = () => { if (isRunning()) { active += now() - since; since = 0; } };
-  const go = () => { if (!isRunning() && shownAt) since = now(); };
+  const go = () => { if (!isRunning() && shownId !== null) since = now(); };
   document.addEventListener("visibilitychange", () => (document.hidden ? pause() : go()));
 
   return {
-    /** A new image is in view. */
-    shown() { shownAt = now(); active = 0; since = document.hidden ? 0 : shownAt; },
+    /** An image is in view; looking back and returning goes on counting. @param {number} sampleId */
+    shown(sampleId) {
+      if (sampleId === shownId) return;
+      shownId = sampleId;
+      active = 0;
+      since = document.hidden ? 0 : now();
+    },
     /** Nothing to answer. */
-    stopped() { shownAt = 0; active = 0; since = 0; },
+    stopped() { shownId = null; active = 0; since = 0; },
     /** The image was answered; its active seconds. @returns {number} */
     answered() {
       pause();
+      shownId = null;
       const taken = Math.round(active * 1000) / 1000;
       answers += 1;
       spans = [...spans, Math.min(taken, PAUSE_S)].slice(-WINDOW);

@@ -4,8 +4,8 @@ import { ApiError, goToSignIn } from "./api.js";
 
 /**
  * @param {ReturnType<import("./api.js").createApi>} api
- * @param {{everyMs: number, paths: Record<string, string>, changed: (data: Record<string, any>) => void, age: (seconds: number|null) => void}} options
- *   age: null while the numbers are fresh, else how old they are
+ * @param {{everyMs: number, paths: Record<string, string>, changed: (data: Record<string, any>) => void, age: (seconds: number|null, why: string) => void}} options
+ *   age: null while the numbers are fresh, else how old they are and why
  */
 export function createPoll(api, { everyMs, paths, changed, age }) {
   /** @type {Record<string, any>} */ const data = {};
@@ -13,6 +13,7 @@ export function createPoll(api, { everyMs, paths, changed, age }) {
   let lastGood = performance.now();
   let isAsking = false;
   let isFailing = false;
+  let why = "";
 
   async function ask() {
     if (isAsking) return;
@@ -26,6 +27,7 @@ export function createPoll(api, { everyMs, paths, changed, age }) {
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) return goToSignIn();
       isFailing = true;
+      why = error instanceof ApiError && error.status < 500 ? error.message : "The server does not answer.";
     } finally {
       isAsking = false;
       tellAge();
@@ -33,7 +35,7 @@ export function createPoll(api, { everyMs, paths, changed, age }) {
     return undefined;
   }
 
-  const tellAge = () => age(isFailing ? (performance.now() - lastGood) / 1000 : null);
+  const tellAge = () => age(isFailing ? (performance.now() - lastGood) / 1000 : null, why);
 
   setInterval(() => { if (!document.hidden) ask(); }, everyMs);
   setInterval(() => { if (isFailing) tellAge(); }, 1000);

@@ -49,7 +49,7 @@ function card(project) {
     el("div", {}, el("h2", {}, el("a", { href: `${path}/board`, text: project.name })), el("p", { class: "class-names", title: project.classes.join(", "), text: names || "no classes yet" })),
     el("p", { class: "state", dataset: { state: project.round?.state ?? "" }, text: roundWords(project.round) }),
     el("div", {},
-      el("p", { class: "numbers" }, counts.total ? el("span", {}, el("b", { text: count(counts.labelled) }), ` of ${count(counts.total)} labelled`) : "No images yet", counts.total ? el("span", { class: "quiet", text: percent(part, part < 0.1 ? 1 : 0) }) : null),
+      el("p", { class: "numbers" }, counts.total ? el("span", {}, el("b", { text: count(counts.labelled) }), ` of ${count(counts.total)} labelled`) : "No images yet", counts.total ? el("span", { class: "quiet", text: percent(part, part > 0 && part < 0.1 ? 1 : 0) }) : null),
       meter),
     el("p", { class: "row" },
       mayLabel ? el("a", { class: "button primary", href: `${path}/label`, "aria-label": `Label ${project.name}`, text: "Label" }) : null,

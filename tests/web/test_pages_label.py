@@ -338,6 +338,26 @@ def test_signed_out_while_labelling_signs_in_again_in_place(site: Site, samples:
     one.expect_errors("401")
 
 
+def test_when_somebody_else_signs_in_in_this_browser_no_answer_changes_its_author(
+    site: Site, samples: list[int], visit: OpenVisit
+) -> None:
+    one = visit()
+    page = one.sign_in("mia", LABEL)
+    assert in_view(page) == samples[0]
+    page.wait_for_load_state("networkidle")
+    other = one.watch(one.context.new_page())
+    one.context.request.post(f"{site.url}/api/v1/session", data={"name": "tom", "password": PASSWORD})
+    page.keyboard.press("2")
+    expect(page.locator("body")).to_have_attribute("data-user", "tom")
+    assert said(site, samples[0]) == []
+    other.close()
+    one.sign_in("mia", LABEL)
+    expect_unsaved(page, 0)
+    wait_until(lambda: said(site, samples[0]) == [(AnnotationKind.LABEL, "finch")])
+    assert {row.user_id for row in site.answers(samples[0])} == {site.services.accounts.get_user("mia").id}
+    one.expect_errors("403")
+
+
 def test_two_people_never_see_the_same_image(site: Site, samples: list[int], visit: OpenVisit) -> None:
     seen: dict[str, list[int]] = {"mia": [], "tom": []}
     pages = {name: visit().sign_in(name, LABEL) for name in seen}

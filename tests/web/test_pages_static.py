@@ -161,7 +161,7 @@ def test_finding_classes_puts_the_best_match_first(site: Site, visit: OpenVisit)
         }"""
     )
     assert found[0] == ["jay", "jaybird", "blue jay", "jolly army"]
-    assert found[1] == ["jay", "jaybird", "blue jay", "major", "jolly army"]
+    assert found[1] == ["jay", "jaybird", "blue jay", "jolly army"]
     assert found[2] == []
     assert len(found[3]) == 6
 

@@ -1,0 +1,258 @@
+"""Seconds per stage of real rounds, the floors under them, and how long people wait between two batches.
+
+Stages run through the real jobs in this process, with nobody waiting and no broker. The wait is measured over the real
+processes: from the last acknowledged answer of a batch to the first assignment of the next.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from al_service.acquisition.scored_pool import ScoredPool
+from al_service.domain.records import Round, User
+from al_service.domain.states import AnnotationKind, JobState, Role, Stage
+from al_service.ingest.digits import write_digits
+from al_service.learning.minibatches import epoch_minibatches
+from al_service.learning.networks import Network
+from al_service.learning.pixels import stack_pixels
+from al_service.loop.annotations import Answer
+from al_service.loop.ports import image_name
+from al_service.loop.services import Services
+from al_service.rehearsal.labelers import read_truth
+from benchmarks.figures import Lines
+from benchmarks.image_sets import CIFAR10_VARIABLE, cifar10_archive
+from benchmarks.service import InProcess, in_process, processes
+
+PROJECT = "bench"
+LEASES = 100
+MINIBATCHES = (64, 256, 1024)
+POLL_S = 0.02
+WAIT_MAX_S = 600.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """Which images, how large a batch, how many rounds with a model."""
+
+    dataset: str
+    labels_per_round: int
+    rounds: int
+
+
+def run(lines: Lines, *, quick: bool) -> None:
+    """Digits, CIFAR-10 where the caller has it, and the wait on digits."""
+    with tempfile.TemporaryDirectory(prefix="bench-rounds-") as name:
+        folder = Path(name)
+        write_digits(folder / "digits")
+        stages(lines, Case("digits", 50, 1 if quick else 5), folder / "digits", folder / "in-process-digits")
+        archive = cifar10_archive()
+        if quick or archive is None:
+            print(f"rounds: CIFAR-10 is left out{'' if quick else f'; set {CIFAR10_VARIABLE} to an archive of its images'}")
+        else:
+            stages(lines, Case("cifar10", 1000, 3), archive, folder / "in-process-cifar10")
+        wait(lines, Case("digits", 30, 2 if quick else 6), folder / "digits", folder / "processes")
+
+
+# -- stages --------------------------------------------------------------------------------------------------------
+
+
+def stages(lines: Lines, case: Case, location: Path, folder: Path) -> None:
+    """Import, a first batch at random, then rounds with a model; every stage beside its floor."""
+    truth = read_truth(str(location), folder.with_name(f"{folder.name}-truth"))
+    with in_process(folder) as loop:
+        settings = {"labels_per_round": case.labels_per_round}
+        loop.services.projects.create(PROJECT, truth.class_names, settings)
+        started = time.perf_counter()
+        job = loop.services.projects.import_images(PROJECT, str(location), use_labels="evaluation")
+        loop.queue.run_all()
+        seconds = time.perf_counter() - started
+        with loop.services.store.read() as tx:
+            result = tx.jobs.get(job.id).result
+        rate = result["added"] / seconds
+        lines.add("ingest", runs=1, dataset=case.dataset, seconds=seconds, images=result["added"], images_per_s=rate)
+        loop.work()
+        person = loop.services.accounts.ensure_user("labeler", Role.LABELER)
+        found = []
+        for _ in range(case.rounds):
+            answer_batch(loop.services, person, truth.class_of_hash)
+            loop.work()
+            found.append(_round_figures(loop, case))
+    for what in found[0]:
+        runs = [figures[what] for figures in found]
+        lines.add(what, runs=len(runs), dataset=case.dataset, **_medians(runs))
+
+
+def answer_batch(services: Services, person: User, class_of_hash: Any) -> int:
+    """Answer everything that the queue holds; how many."""
+    count = 0
+    while leased := services.assignments.lease_next(PROJECT, person, LEASES).assignments:
+        for assignment in leased:
+            class_name = class_of_hash[assignment.sample.sha256]
+            answer = Answer(AnnotationKind.LABEL, class_name, f"{person.id}-{assignment.id}")
+            services.annotations.annotate(assignment.id, person, answer)
+            count += 1
+    return count
+
+
+def _round_figures(loop: InProcess, case: Case) -> dict[str, dict[str, float]]:
+    """The round that has just opened its batch: each stage's figures, and its floor measured now."""
+    record = loop.services.rounds.all(PROJECT)[-1]
+    scored = ScoredPool.from_bytes(
+        loop.services.artifacts.get(record.stage_record(Stage.SELECT).result["scores_artifact"])
+    )
+    return {
+        "train": _train_figures(record),
+        "score": _score_figures(loop, record),
+        "select": _select_figures(record, scored, case.labels_per_round),
+        "k_center": _k_center_figures(scored, case.labels_per_round),
+    }
+
+
+def _seconds(record: Round, stage: Stage) -> float:
+    return record.stage_record(stage).seconds or 0.0
+
+
+def _train_figures(record: Round) -> dict[str, float]:
+    import numpy as np
+
+    facts = record.stage_record(Stage.TRAIN).result
+    parts = epoch_minibatches(np.arange(record.label_count), record.config.minibatch_size, np.random.default_rng(0))
+    seen = sum(map(len, parts)) * facts["epochs"]
+    fit = facts["fit_seconds"]
+    seconds = _seconds(record, Stage.TRAIN)
+    return {
+        "seconds": seconds,
+        "fit_seconds": fit,
+        "labels": record.label_count,
+        "epochs": facts["epochs"],
+        "images_per_s": seen / fit,
+        "accuracy": record.metrics["accuracy"],
+    }
+
+
+def _score_figures(loop: InProcess, record: Round) -> dict[str, float]:
+    from workers.context import current
+
+    context = current()
+    with loop.services.store.read() as tx:
+        hashes = [sha256 for _, sha256 in tx.samples.selectable(record.project_id)]
+    network = context.network
+    artifacts = loop.services.artifacts
+    pixels = stack_pixels(
+        lambda sha256: artifacts.get(image_name(sha256)), hashes, network.image_px, cache=context.pixels
+    )
+    floor = bare_forward(network, torch.from_numpy(pixels))
+    facts, seconds = record.stage_record(Stage.SCORE).result, _seconds(record, Stage.SCORE)
+    return {
+        "seconds": seconds,
+        "forward_seconds": facts["forward_seconds"],
+        "images": len(hashes),
+        "floor_seconds": floor,
+        "ratio": seconds / floor,
+        "forward_ratio": facts["forward_seconds"] / floor,
+    }
+
+
+def bare_forward(network: Network, pixels: torch.Tensor) -> float:
+    """Seconds of one plain pass over pixels in memory, at the minibatch size that is quickest on a part of them."""
+
+    def one_pass(part: torch.Tensor, size: int) -> None:
+        for images in part.split(size):
+            network(images.permute(0, 3, 1, 2))
+
+    with torch.inference_mode():
+        network.eval()
+        best = min(MINIBATCHES, key=lambda size: timed(lambda: one_pass(pixels[:2048], size)))
+        return timed(lambda: one_pass(pixels, best))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _select_figures(record: Round, scored: ScoredPool, count: int) -> dict[str, float]:
+    """The stage, and the strategy's arithmetic alone."""
+    config = record.config
+    alone = timed(
+        lambda: scored.choose(config.strategy, count, seed=record.seed, random_fraction=config.random_fraction)
+    )
+    return {"seconds": _seconds(record, Stage.SELECT), "choose_seconds": alone, "picks": count}
+
+
+def _k_center_figures(scored: ScoredPool, count: int) -> dict[str, float]:
+    """k-center over the whole pool against one read of the embeddings per pick."""
+    assert scored.embeddings is not None
+    points = torch.from_numpy(scored.embeddings).float()
+    floor = count * min(timed(points.sum) for _ in range(5))
+    seconds = timed(lambda: scored.choose("k_center", count, seed=0, random_fraction=0.0))
+    return {
+        "seconds": seconds,
+        "pool": len(points),
+        "width": points.shape[1],
+        "picks": count,
+        "floor_seconds": floor,
+        "ratio": seconds / floor,
+    }
+
+
+def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+
+
+# -- the wait ------------------------------------------------------------------------------------------------------
+
+
+def wait(lines: Lines, case: Case, location: Path, folder: Path) -> None:
+    """From the last acknowledged answer of a batch to the first assignment of the next, over the real processes."""
+    truth = read_truth(str(location), folder.with_name("processes-truth"))
+    folder.mkdir()
+    with processes(folder, workers=1) as (_, services):
+        services.projects.create(PROJECT, truth.class_names, {"labels_per_round": case.labels_per_round})
+        person = services.accounts.ensure_user("labeler", Role.LABELER)
+        _until(lambda: _imported(services, str(location)))
+        _until(lambda: _has_work(services, person))
+        waits = []
+        for _ in range(case.rounds):
+            answer_batch(services, person, truth.class_of_hash)
+            waits.append(timed(lambda: _until(lambda: _has_work(services, person))))
+        done = services.rounds.all(PROJECT)[1 : case.rounds + 1]
+    in_stages = [sum(_seconds(one, stage) for stage in (Stage.TRAIN, Stage.SCORE, Stage.SELECT)) for one in done]
+    between = [waited - worked for waited, worked in zip(waits, in_stages, strict=True)]
+    figures = {
+        "seconds": statistics.median(waits),
+        "in_stages_seconds": statistics.median(in_stages),
+        "between_stages_seconds": statistics.median(between),
+        "labels_per_round": case.labels_per_round,
+        "first_seconds": waits[0],
+    }
+    lines.add("wait_for_next_batch", runs=len(waits), dataset=case.dataset, **figures)
+
+
+def _imported(services: Services, location: str) -> bool:
+    with services.store.read() as tx:
+        jobs = tx.jobs.all(limit=1)
+    if not jobs:
+        services.projects.import_images(PROJECT, location, use_labels="evaluation")
+        return False
+    return jobs[0].state is JobState.DONE
+
+
+def _has_work(services: Services, person: User) -> bool:
+    return bool(services.assignments.lease_next(PROJECT, person, 1).assignments)
+
+
+def _until(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_MAX_S
+    while not ready():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing happened within {WAIT_MAX_S:.0f} s")
+        time.sleep(POLL_S)
