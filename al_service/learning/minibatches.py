@@ -15,8 +15,7 @@ _SIZE_LEAST = 16
 
 
 def validation_split(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to validate on: a tenth of each class; none where a present class has fewer than
-    fifty.
+    """Rows to train on and rows to validate on: a tenth of each class; none where a present class has fewer than 50.
 
     Random: one permutation per class.
     """

@@ -75,7 +75,6 @@ def why_empty(tx: Transaction, project: Project, user: User) -> WhyEmpty:
 def _reason(
     tx: Transaction, project: Project, user: User, counts: PoolCounts, last: Round | None, jobs: list[Job]
 ) -> tuple[str, str, float]:
-    unlabelled = counts.free + counts.leased + counts.not_queued
     importing = next((job for job in jobs if job.kind is JobKind.INGEST), None)
     if importing is not None and last is None:
         total = f" of {importing.progress_total}" if importing.progress_total else ""
@@ -84,27 +83,29 @@ def _reason(
         return "no_images", "This project has no images yet. Import some, and the first batch appears here.", 10.0
     if last is not None and last.state is RoundState.RUNNING:
         return "round_running", _round_words(last), 1.0
-    others = {name: held for name, held in tx.queue.holders(project.id).items() if name != user.name}
-    if others and tx.queue.open_count(project.id) > 0:
-        return "leased_to_others", f"The rest of this batch is with {_names(others)}.", 3.0
     if tx.queue.open_count(project.id) > 0:
+        others = {name: held for name, held in tx.queue.holders(project.id).items() if name != user.name}
+        if others:
+            return "leased_to_others", f"The rest of this batch is with {_names(others)}.", 3.0
         return "answered_by_you", "You have answered everything here; the rest waits for a second person.", 10.0
+    return _why_no_round(project, counts, last)
+
+
+def _why_no_round(project: Project, counts: PoolCounts, last: Round | None) -> tuple[str, str, float]:
+    """The queue is empty and nothing runs: why the next round does not start, or that it will."""
     if last is not None and last.state is RoundState.FAILED:
-        return (
-            "round_failed",
-            f"Round {last.number} failed while {STAGE_WORDS.get(last.stage, last.stage)}. An engineer can retry it.",
-            10.0,
-        )
+        doing = STAGE_WORDS.get(last.stage, last.stage)
+        return "round_failed", f"Round {last.number} failed while {doing}. An engineer can retry it.", 10.0
     if budget_spent(project.config, counts.labelled + counts.train_total):
         return "budget_spent", f"The label budget of {project.config.label_budget} is used up. Thank you.", 30.0
-    if unlabelled == 0:
+    if counts.free + counts.leased + counts.not_queued == 0:
         return "all_labelled", "Every image is labelled, skipped or flagged. Thank you.", 30.0
+    if last is not None and last.state is RoundState.CANCELLED:
+        words = f"Round {last.number} was cancelled; an engineer will start the next one."
+        return "round_cancelled", words, 10.0
     if not project.config.auto_start:
-        return (
-            "waiting_for_engineer",
-            "Rounds start by hand in this project; an engineer will start the next one.",
-            10.0,
-        )
+        words = "Rounds start by hand in this project; an engineer will start the next one."
+        return "waiting_for_engineer", words, 10.0
     return "round_starting", "The next round is about to start.", 1.0
 
 

@@ -6,7 +6,7 @@ const COUNT_WORDS = [["labelled", "labelled"], ["leased", "with people now"], ["
 const TITLES = {
   importing: "Images are on their way", no_images: "No images yet", round_running: "The next images are being chosen", leased_to_others: "The rest is with others",
   answered_by_you: "You have answered everything here", round_failed: "The round stopped", budget_spent: "The label budget is used up", all_labelled: "Everything is labelled",
-  waiting_for_engineer: "Waiting for the next round", round_starting: "The next round is about to start",
+  waiting_for_engineer: "Waiting for the next round", round_starting: "The next round is about to start", round_cancelled: "Waiting for the next round",
 };
 
 /** @param {{code: string, text: string, counts: Record<string, number>, retry_after_s: number}} why */

@@ -334,6 +334,9 @@ def test_why_there_is_no_work_names_the_reason(loop: Loop, mia: User, tom: User)
     assert running is not None
     assert (running.code, "Round 2 is training" in running.text) == ("round_running", True)
     loop.services.rounds.cancel("pets", 2)
+    cancelled = loop.services.assignments.lease_next("pets", mia, 1).why_empty
+    assert cancelled is not None
+    assert cancelled.code == "round_cancelled"
     loop.services.projects.change("pets", {"label_budget": 2})
     spent = loop.services.assignments.lease_next("pets", mia, 1).why_empty
     assert spent is not None

@@ -198,7 +198,7 @@ def test_plotly_comes_from_its_package(site: Site) -> None:
 def test_pages_for_errors(site: Site) -> None:
     client = site.app.test_client()
     assert b"Nothing here" in client.get("/no/such/page").data
-    assert client.get("/api/v1/no/such/route").json["error"]["code"] == "not_found"
+    assert client.get("/api/v1/no/such/route").get_json()["error"]["code"] == "not_found"
     assert client.post("/login").status_code == 405
     site.person("mia")
     client.post("/api/v1/session", json={"name": "mia", "password": "a long password"})

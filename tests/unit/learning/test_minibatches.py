@@ -24,13 +24,13 @@ def test_an_epoch_has_eight_minibatches_or_more_and_every_row_equally_often(coun
 
 
 def test_a_tenth_of_each_class_is_kept_aside():
-    labels = np.repeat([0, 1, 4], [10, 25, 100])
+    labels = np.repeat([0, 1, 4], [50, 125, 100])
     train, validation = minibatches.validation_split(labels, np.random.default_rng(0))
-    assert sorted([*train.tolist(), *validation.tolist()]) == list(range(135))
-    assert np.bincount(labels[validation]).tolist() == [1, 2, 0, 0, 10]
+    assert sorted([*train.tolist(), *validation.tolist()]) == list(range(275))
+    assert np.bincount(labels[validation]).tolist() == [5, 12, 0, 0, 10]
 
 
-@pytest.mark.parametrize("counts", [[9, 50], [1], [2, 3]])
+@pytest.mark.parametrize("counts", [[49, 250], [1], [2, 3]])
 def test_nothing_is_kept_aside_of_few(counts):
     labels = np.repeat(np.arange(len(counts)), counts)
     train, validation = minibatches.validation_split(labels, np.random.default_rng(0))
