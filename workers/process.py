@@ -44,6 +44,7 @@ from al_service.job_queue.connection import connect
 from al_service.settings import Settings
 from al_service.supervisor import PARENT_VARIABLE
 from workers.running import Interrupts, MemoryLimitError, StoppedByOperatorError, WorkerStoppingError
+from workers.safe_moments import SafeTimeLimit
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class WarmWorker(SimpleWorker):
         memory_max_bytes: resident memory above it stops the job and then the process; 0 = no limit.
         hang_grace_s: from the time limit of a job that cannot be interrupted to the end of the process.
     """
+
+    death_penalty_class = SafeTimeLimit
 
     def __init__(
         self,

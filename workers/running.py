@@ -6,8 +6,9 @@ This is one of the three places where errors are translated (the others: api, cl
 How a body is stopped from outside: somebody calls `Interrupts.request(reason)` from any thread. The reason is raised in
 the main thread by a signal, or at the body's next `progress` call, whichever comes first. Limits of that: Python
 handles a signal between two bytecodes only, so one long call into native code (a CUDA kernel, a large matrix product)
-is interrupted when it returns; and an exception that lands in a `__del__` or a broad `except` is swallowed, so the
-heartbeat raises it again until the body has ended.
+is interrupted when it returns; an exception that lands in a `__del__` or a broad `except` is swallowed, so the
+heartbeat raises it again until the body has ended; and storage and broker code is never interrupted, for the sake of
+its locks (`safe_moments.py`): the next heartbeat tries again.
 """
 
 import logging
@@ -29,6 +30,7 @@ from al_service.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from workers.safe_moments import is_delicate
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +137,7 @@ class Interrupts:
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         # One exception for each poke: a second one must not hit the code that handles the first.
-        if self._inside and self._may_raise and self._pending is not None:
+        if self._inside and self._may_raise and self._pending is not None and not is_delicate(frame):
             self._may_raise = False
             raise self._pending
 

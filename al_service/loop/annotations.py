@@ -190,7 +190,10 @@ def _undo_of(original: Annotation, user: User) -> NewAnnotation:
 
 
 def _settle(tx: Transaction, project: Project, selection: Selection | None, cause: Annotation, now: datetime) -> bool:
-    """Recompute what is believed of the sample and move its selection; True when that selection is open now."""
+    """Recompute what is believed of the sample and move its selection; True when that selection is open now.
+
+    `selection` was read in this transaction, after the project was locked.
+    """
     answers = tx.annotations.active_of_sample(cause.sample_id)
     belief = believe(answers, overlap=project.config.overlap, max_skips=project.config.max_skips)
     tx.samples.set_label(
@@ -199,12 +202,13 @@ def _settle(tx: Transaction, project: Project, selection: Selection | None, caus
     if selection is None:
         return False
     target = belief.selection_state
-    current = tx.queue.get_selection(selection.id).state
-    asked_elsewhere = tx.queue.find_open_selection(cause.sample_id)
-    if asked_elsewhere is not None and asked_elsewhere.id != selection.id:
+    current = selection.state
+    # A sample has one open selection at most: where this one is open, no other is.
+    elsewhere = tx.queue.find_open_selection(cause.sample_id) if current is not SelectionState.OPEN else None
+    if elsewhere is not None:
         # A later round asks for the same sample: its selection follows the belief, the older one stays as it was.
         if target is not SelectionState.OPEN:
-            tx.queue.set_selection_state(asked_elsewhere.id, target)
+            tx.queue.set_selection_state(elsewhere.id, target)
         return False
     if current is not target and not (current is SelectionState.RETIRED and target is SelectionState.OPEN):
         tx.queue.set_selection_state(selection.id, target)

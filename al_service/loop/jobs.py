@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from al_service.domain.records import Job
-from al_service.domain.states import JobKind, RoundState, StageState
+from al_service.domain.states import JobKind, JobState, RoundState, StageState
 from al_service.errors import ConflictError, UnavailableError
 from al_service.loop.ports import JobQueue, StageUpdate, Store, Transaction
 
@@ -99,9 +99,15 @@ class Jobs:
     def beat(
         self, job_id: int, attempt: int, done: int | None = None, total: int | None = None, text: str | None = None
     ) -> bool:
-        """Heartbeat and progress; False when the attempt no longer counts and should stop."""
+        """Heartbeat and progress; False when the attempt no longer counts and should stop.
+
+        An attempt that has stored its result is not to be stopped: its worker still has to ring for what follows.
+        """
         with self._store.write() as tx:
-            return tx.jobs.beat(job_id, attempt, self._clock(), done=done, total=total, text=text)
+            if tx.jobs.beat(job_id, attempt, self._clock(), done=done, total=total, text=text):
+                return True
+            job = tx.jobs.get(job_id)
+            return job.attempt == attempt and job.state is JobState.DONE
 
     def finish(self, tx: Transaction, job: Job, result: dict[str, Any]) -> None:
         """End an attempt well, inside the transaction that stores what it made.

@@ -25,6 +25,8 @@ def write_mnist(root, name: str, images: np.ndarray, labels: np.ndarray) -> None
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
+    # urllib keeps the opener it made first, with the proxies of that moment: ours must not outlive this test.
+    monkeypatch.setattr("urllib.request._opener", None)
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # a port where nobody answers
 
