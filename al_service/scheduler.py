@@ -28,10 +28,13 @@ class Scheduler:
         done.
         """
         done = self._safely("expire leases", self._services.assignments.expire)
-        done += self._safely("reconcile jobs", self._services.jobs.reconcile)
-        for project in self._services.projects.all():
-            done += self._safely(f"advance {project.name}", partial(self._advance, project.id))
-        return done
+        done += self._safely("advance the projects", self._advance_all)
+        # Last, because it may have to wait for a broker that does not answer.
+        return done + self._safely("reconcile jobs", self._services.jobs.reconcile)
+
+    def _advance_all(self) -> int:
+        projects = self._services.projects.all()
+        return sum(self._safely(f"advance {project.name}", partial(self._advance, project.id)) for project in projects)
 
     def _advance(self, project_id: int) -> int:
         closed = self._services.rounds.close_if_answered(project_id)
@@ -45,15 +48,15 @@ class Scheduler:
             log.debug("%s: another scheduler was faster: %s", what, error)
         except AlServiceError as error:
             log.warning("%s: %s", what, error)
+        except Exception:
+            # The top of a process that must not die of one project's trouble: logged whole, tried at the next look.
+            log.exception("%s: unexpected", what)
         return 0
 
     def run(self, stop: threading.Event, tick_s: float) -> None:
         """Tick until `stop` is set."""
         while not stop.is_set():
-            try:
-                self.tick()
-            except AlServiceError as error:
-                log.warning("the scheduler could not look: %s", error)
+            self.tick()
             stop.wait(tick_s)
 
 

@@ -39,6 +39,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": 5,
             "timeout": 120,
             "loglevel": settings.log_level,
+            "umask": 0o077,
             "proc_name": "al-web",
             "control_socket_disable": True,
         }

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import requests
 
@@ -26,7 +25,7 @@ from al_service.loop.services import Services
 from al_service.settings import Settings, environment_of
 from benchmarks.figures import Lines, median_of, percentiles_ms
 from benchmarks.load import Order, Person, Tally
-from benchmarks.service import in_process, processes, started
+from benchmarks.service import cpu_seconds, in_process, processes, started
 
 PROJECT = "bench"
 CLASS_NAMES = tuple("0123456789")
@@ -43,7 +42,7 @@ class Size:
     queued: int = 20_000
 
 
-QUICK = Size(runs=1, seconds=1.0, queued=3_000)
+QUICK = Size(runs=1, seconds=2.0, queued=3_000)
 
 
 @dataclass(frozen=True)
@@ -59,23 +58,39 @@ CASES = (Case("count=1"), Case("count=5", count=5))
 PACED = Case("count=5, thinking", count=5, think_s=THINK_S)
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server under load: whom to ask, and whose processor time counts."""
+
+    order: Order
+    process_id: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one crowd saw of one server, and processor time per request."""
+
+    tally: Tally
+    cpu_ms: float | None
+
+
 def run(lines: Lines, *, quick: bool) -> None:
     """Every case at every number of labelers."""
     size = QUICK if quick else Size()
-    with tempfile.TemporaryDirectory(prefix="bench-labelers-") as folder, _servers(Path(folder), size) as (ours, floor):
-        found: dict[tuple[Case, int], list[dict[str, Tally]]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-labelers-") as folder, servers(Path(folder), size) as (ours, floor):
+        found: dict[tuple[Case, int], list[dict[str, Measured]]] = {}
         for _ in range(size.runs):
             for labelers in size.labelers:
                 cases = (*CASES, PACED) if labelers == size.labelers[-1] else CASES
                 for case in cases:
-                    found.setdefault((case, labelers), []).append(_measured(case, labelers, size, ours, floor))
+                    found.setdefault((case, labelers), []).append(_measured(case, labelers, ours, floor))
     for (case, labelers), runs in found.items():
         _report(lines, case, labelers, size.seconds, runs)
 
 
 @contextmanager
-def _servers(folder: Path, size: Size) -> Iterator[tuple[Order, Order]]:
-    """Our service with a long queue and signed-in people, and the floor; as orders to be filled in."""
+def servers(folder: Path, size: Size) -> Iterator[tuple[Server, Server]]:
+    """Our service with a long queue and signed-in people, and the floor."""
     with in_process(folder / "ours") as loop:
         fill_queue(loop.services, size.queued)
         loop.work()
@@ -84,11 +99,12 @@ def _servers(folder: Path, size: Size) -> Iterator[tuple[Order, Order]]:
     command = [sys.executable, "-m", "benchmarks.floor_server"]
     with (
         processes(folder / "ours", workers=0) as (settings, services),
-        started(command, floor.data_dir / "log", environment_of(floor), f"{floor.url}/health"),
+        started(command, floor.data_dir / "log", environment_of(floor), f"{floor.url}/health") as child,
     ):
         people = [sign_in(services, settings.url, number) for number in range(max(size.labelers))]
         order = Order(settings.host, settings.port, "label", people, size.seconds, project=PROJECT, class_name="3")
-        yield order, replace(order, port=floor.port)
+        web = int((settings.data_dir / "run" / "web.pid").read_text())
+        yield Server(order, web), Server(replace(order, port=floor.port), child.pid)
 
 
 def fill_queue(services: Services, count: int) -> None:
@@ -113,54 +129,71 @@ def sign_in(services: Services, url: str, number: int) -> Person:
         return Person(cookie, answer.json()["csrf_token"])
 
 
-def _measured(case: Case, labelers: int, size: Size, ours: Order, floor: Order) -> dict[str, Tally]:
+def _measured(case: Case, labelers: int, ours: Server, floor: Server) -> dict[str, Measured]:
     """One run: the floor, ours, the floor without its commit."""
-    crowd = {"people": ours.people[:labelers], "count": case.count, "think_s": case.think_s}
-    orders = {"commit": floor, "label": ours, "constant": floor}
-    return {what: send(replace(order, what=what, **crowd)) for what, order in orders.items()}
+    found = {}
+    for what, server in (("commit", floor), ("label", ours), ("constant", floor)):
+        people = ours.order.people[:labelers]
+        order = replace(server.order, what=what, people=people, count=case.count, think_s=case.think_s)
+        found[what] = measure(order, server.process_id)
+    return found
 
 
-def send(order: Order) -> Tally:
-    """Let another process carry out the order."""
+def measure(order: Order, process_id: int) -> Measured:
+    """Let a crowd in another process carry out the order."""
     command = [sys.executable, "-m", "benchmarks.load"]
+    before = cpu_seconds(process_id)
     ran = subprocess.run(command, input=json.dumps(asdict(order)), capture_output=True, text=True, check=True)
-    return Tally(**json.loads(ran.stdout))
+    after = cpu_seconds(process_id)
+    tally = Tally(**json.loads(ran.stdout))
+    if before is None or after is None or not tally.requests:
+        return Measured(tally, None)
+    return Measured(tally, (after - before) / tally.requests * 1000)
 
 
-def _report(lines: Lines, case: Case, labelers: int, seconds: float, runs: list[dict[str, Tally]]) -> None:
+def _report(lines: Lines, case: Case, labelers: int, seconds: float, runs: list[dict[str, Measured]]) -> None:
+    errors = [error for run in runs for error in run["label"].tally.errors]
+    floor = [run["commit"].tally.seconds.get("commit", []) for run in runs]
+    bare = [run["constant"].tally.seconds.get("constant", []) for run in runs]
     for route in ("next_assignment", "submit"):
-        ours = _figures([run["label"].seconds[route] for run in runs], seconds)
-        floor = _figures([run["commit"].seconds["commit"] for run in runs], seconds)
-        bare = _figures([run["constant"].seconds["constant"] for run in runs], seconds)
-        lines.add(
-            route,
-            runs=len(runs),
-            case=case.name,
-            labelers=labelers,
-            ours=ours,
-            floor=floor,
-            floor_without_commit=bare,
-            ratio=_ratio([run["label"].seconds[route] for run in runs], [run["commit"].seconds["commit"] for run in runs]),
-            errors=sum(len(run["label"].errors) for run in runs),
-        )
-    rates = [sum(map(len, run["label"].seconds.values())) / seconds for run in runs]
-    floors = [len(run["commit"].seconds["commit"]) / seconds for run in runs]
-    figures: dict[str, Any] = {
+        ours = [run["label"].tally.seconds.get(route, []) for run in runs]
+        if not all((*ours, *floor, *bare)):
+            print(f"labelers: no {route} in time at {labelers} labelers, {case.name}; errors: {errors[:1]}")
+            continue
+        pairs = [(percentiles_ms(mine), percentiles_ms(its)) for mine, its in zip(ours, floor, strict=True)]
+        ratios = [{key.removesuffix("_ms"): mine[key] / its[key] for key in mine} for mine, its in pairs]
+        figures = {
+            "ours": median_of([mine for mine, _ in pairs]),
+            "floor": median_of([its for _, its in pairs]),
+            "floor_without_commit": median_of([percentiles_ms(run) for run in bare]),
+            "ratio": median_of(ratios),
+        }
+        lines.add(route, runs=len(runs), case=case.name, labelers=labelers, **figures, errors=len(errors))
+    _report_throughput(lines, case, labelers, seconds, runs)
+
+
+def _report_throughput(
+    lines: Lines, case: Case, labelers: int, seconds: float, runs: list[dict[str, Measured]]
+) -> None:
+    rates = {what: [sum(run[what].tally.in_time.values()) / seconds for run in runs] for what in ("label", "commit")}
+    labels = [run["label"].tally.in_time.get("submit", 0) / seconds for run in runs]
+    figures: dict[str, dict[str, float]] = {
         "ours": {
-            "requests_per_s": statistics.median(rates),
-            "labels_per_s": statistics.median(len(run["label"].seconds["submit"]) / seconds for run in runs),
+            "requests_per_s": statistics.median(rates["label"]),
+            "labels_per_s": statistics.median(labels),
         },
-        "floor": {"requests_per_s": statistics.median(floors)},
-        "ratio": statistics.median(ours / floor for ours, floor in zip(rates, floors, strict=True)),
+        "floor": {"requests_per_s": statistics.median(rates["commit"])},
+        "ratio": {"requests_per_s": _median_ratio(rates["label"], rates["commit"])},
     }
+    cpu = [(run["label"].cpu_ms, run["commit"].cpu_ms) for run in runs]
+    ours = [mine for mine, _ in cpu if mine is not None]
+    floor = [its for _, its in cpu if its]
+    if len(ours) == len(floor) == len(runs):
+        figures["ours"]["cpu_ms_per_request"] = statistics.median(ours)
+        figures["floor"]["cpu_ms_per_request"] = statistics.median(floor)
+        figures["ratio"]["cpu_ms_per_request"] = _median_ratio(ours, floor)
     lines.add("throughput", runs=len(runs), case=case.name, labelers=labelers, **figures)
 
 
-def _figures(runs: list[list[float]], seconds: float) -> dict[str, float]:
-    return median_of([{**percentiles_ms(run), "requests_per_s": len(run) / seconds} for run in runs])
-
-
-def _ratio(ours: list[list[float]], floor: list[list[float]]) -> dict[str, float]:
-    """Ours over the floor within each run; the median over runs."""
-    pairs = [(percentiles_ms(mine), percentiles_ms(its)) for mine, its in zip(ours, floor, strict=True)]
-    return median_of([{key.removesuffix("_ms"): mine[key] / its[key] for key in mine} for mine, its in pairs])
+def _median_ratio(ours: list[float], floor: list[float]) -> float:
+    return statistics.median(mine / its for mine, its in zip(ours, floor, strict=True))

@@ -1,7 +1,7 @@
 """A crowd in a process of its own: closed-loop clients over HTTP, so that they share no lock with the server.
 
-Run as `python -m benchmarks.load`: the order comes as JSON on standard input, the seconds of every request go as JSON to
-standard output. Only the standard library, so that the client takes little of the machine that it shares.
+Run as `python -m benchmarks.load`: the order comes as JSON on standard input, what came back goes as JSON to standard
+output. Only the standard library, so that the client takes little of the machine that it shares.
 """
 
 import http.client
@@ -51,15 +51,26 @@ class Order:
 
 @dataclass
 class Tally:
-    """Seconds per request by route, and what went wrong."""
+    """What came back.
+
+    Args:
+        seconds: by route, of every request that was sent within the measured time.
+        in_time: by route, how many answers came within the measured time.
+        requests: all, warm-up included.
+    """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    in_time: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
     errors: list[str] = field(default_factory=list)
 
     def merge(self, other: "Tally") -> None:
         """Add what another client counted."""
         for route, values in other.seconds.items():
             self.seconds.setdefault(route, []).extend(values)
+        for route, count in other.in_time.items():
+            self.in_time[route] = self.in_time.get(route, 0) + count
+        self.requests += other.requests
         self.errors += other.errors
 
 
@@ -118,9 +129,16 @@ class Client:
         if reply.status >= 300:
             self.tally.errors.append(f"{path}: {reply.status} {text[:200]!r}")
             return {}
-        if self._begin <= started and ended <= self._end:
-            self.tally.seconds.setdefault(route, []).append(ended - started)
+        self._count(route, started, ended)
         return json.loads(text)
+
+    def _count(self, route: str, started: float, ended: float) -> None:
+        tally = self.tally
+        tally.requests += 1
+        if self._begin <= started <= self._end:
+            tally.seconds.setdefault(route, []).append(ended - started)
+        if self._begin <= ended <= self._end:
+            tally.in_time[route] = tally.in_time.get(route, 0) + 1
 
 
 def run(order: Order) -> Tally:

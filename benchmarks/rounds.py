@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from al_service.acquisition.scored_pool import ScoredPool
@@ -52,8 +53,10 @@ def run(lines: Lines, *, quick: bool) -> None:
         write_digits(folder / "digits")
         stages(lines, Case("digits", 50, 1 if quick else 5), folder / "digits", folder / "in-process-digits")
         archive = cifar10_archive()
-        if quick or archive is None:
-            print(f"rounds: CIFAR-10 is left out{'' if quick else f'; set {CIFAR10_VARIABLE} to an archive of its images'}")
+        if quick:
+            print("rounds: CIFAR-10 is left out of a quick run")
+        elif archive is None:
+            print(f"rounds: CIFAR-10 is left out; set {CIFAR10_VARIABLE} to an archive of its training images")
         else:
             stages(lines, Case("cifar10", 1000, 3), archive, folder / "in-process-cifar10")
         wait(lines, Case("digits", 30, 2 if quick else 6), folder / "digits", folder / "processes")
@@ -119,8 +122,6 @@ def _seconds(record: Round, stage: Stage) -> float:
 
 
 def _train_figures(record: Round) -> dict[str, float]:
-    import numpy as np
-
     facts = record.stage_record(Stage.TRAIN).result
     parts = epoch_minibatches(np.arange(record.label_count), record.config.minibatch_size, np.random.default_rng(0))
     seen = sum(map(len, parts)) * facts["epochs"]

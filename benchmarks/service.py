@@ -113,3 +113,16 @@ def _wait_for(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
             pass
         time.sleep(POLL_S)
     raise UnavailableError(f"{url} did not answer within {START_TIMEOUT_S:.0f} s; see {log}")
+
+
+def cpu_seconds(process_id: int) -> float | None:
+    """Processor time that a process and those it started have used so far; None where /proc does not tell."""
+    folder = Path("/proc") / str(process_id)
+    try:
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        children = (folder / "task" / str(process_id) / "children").read_text().split()
+    except OSError:
+        return None
+    # utime and stime, the 14th and 15th of all fields; the first two went with the name.
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(int(child)) or 0.0 for child in children)

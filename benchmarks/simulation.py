@@ -90,7 +90,11 @@ class Simulation:
             outputs = predict(network, self._data.pixels[free], mc_passes=passes, seed=seed)
             known = predict(network, self._data.pixels[labelled]).embeddings if needs.needs_embeddings else None
             pool = ScoredPool(
-                free, outputs.probabilities, outputs.embeddings, outputs.sampled_probabilities, labelled_embeddings=known
+                free,
+                outputs.probabilities,
+                outputs.embeddings,
+                outputs.sampled_probabilities,
+                labelled_embeddings=known,
             )
         size = count - len(labelled)
         chosen = pool.choose(strategy, size, seed=seed, random_fraction=config.random_fraction)

@@ -16,7 +16,7 @@ from pathlib import Path
 from al_service import images
 from al_service.domain.records import NewSample, Project, RejectedRow
 from al_service.domain.states import Role, Split
-from al_service.errors import InvalidInputError
+from al_service.errors import ConflictError, InvalidInputError
 from al_service.ingest.rows import Limits, Source, SourceRow
 from al_service.ingest.rows import RejectedRow as RefusedRow
 from al_service.ingest.sources import open_source
@@ -76,7 +76,8 @@ class Import:
 def ingest(context: WorkerContext, run: JobRun) -> None:
     """Body of the import job."""
     payload = run.job.payload
-    scratch = Path(context.settings.data_dir) / "scratch" / f"import-{run.job.id}"
+    # A folder of its own for each attempt: a superseded one that still runs must not clear away its successor's.
+    scratch = Path(context.settings.data_dir) / "scratch" / f"import-{run.job.id}-{run.job.attempt}"
     scratch.mkdir(parents=True, exist_ok=True)
     limits = Limits(allow_absolute_paths=True)
     try:
@@ -185,7 +186,9 @@ def _store_rows(work: Import, tx: Transaction, good: list[ReadImage], rejected: 
     added = [(sample_id, item) for sample_id, item in zip(ids, good, strict=True) if sample_id is not None]
     labels = [(sample_id, item.row.label) for sample_id, item in added if item.row.label and _label_counts(work, item)]
     if labels:
-        tx.annotations.add_labels(work.project.id, import_user_id(tx, now), labels, f"{RESERVED_KEY_PREFIX}import-{work.run.job.id}", now)
+        tx.annotations.add_labels(
+            work.project.id, import_user_id(tx, now), labels, f"{RESERVED_KEY_PREFIX}import-{work.run.job.id}", now
+        )
     tally = work.tally
     tally.added += len(added)
     tally.exact_duplicates += len(good) - len(added)
@@ -199,5 +202,12 @@ def _label_counts(work: Import, item: ReadImage) -> bool:
 
 def import_user_id(tx: Transaction, now: datetime) -> int:
     """The user in whose name imported labels are logged; cannot sign in."""
-    found = tx.accounts.find_user(IMPORT_USER)
-    return (found or tx.accounts.add_user(IMPORT_USER, Role.LABELER, None, now)).id
+    try:
+        known = tx.accounts.find_user(IMPORT_USER)
+        return (known or tx.accounts.add_user(IMPORT_USER, Role.LABELER, None, now)).id
+    except ConflictError:
+        # Another project's first import was faster by a moment.
+        found = tx.accounts.find_user(IMPORT_USER)
+        if found is None:
+            raise
+        return found.id

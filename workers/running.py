@@ -30,6 +30,7 @@ from al_service.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from al_service.loop.jobs import SupersededError
 from workers.safe_moments import is_delicate
 
 log = logging.getLogger(__name__)
@@ -222,7 +223,7 @@ def run_job(
     | the body raises | the attempt |
     |---|---|
     | WorkerStoppingError | is released: due at once, not counted |
-    | any other ConflictError | ends quietly; nothing is stored |
+    | SupersededError, JobInterruptedError: the attempt no longer counts | ends quietly; nothing is stored |
     | StoppedByOperatorError, InvalidInputError, NotFoundError, PermissionDeniedError | fails without retry |
     | UnavailableError, time-out, MemoryError, anything else | fails and is retried with backoff |
 
@@ -251,7 +252,7 @@ def _settle(jobs: JobLedger, job: Job, error: BaseException) -> bool:
         log.info("job %d attempt %d goes back to the queue: %s", job.id, job.attempt, error)
         jobs.release(job.id, job.attempt, error.message)
         return True
-    if isinstance(error, ConflictError) and not isinstance(error, StoppedByOperatorError):
+    if isinstance(error, SupersededError | JobInterruptedError):
         log.info("job %d attempt %d ended quietly: %s", job.id, job.attempt, error)
         return True
     final = (StoppedByOperatorError, InvalidInputError, NotFoundError, PermissionDeniedError)

@@ -70,6 +70,7 @@ def train(context: WorkerContext, run: JobRun) -> None:
         )
         metrics = _measure(context, run, network, data, torch_device)
     facts: dict[str, Any] = {
+        "labels": len(data.labelled),
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,
         "stop_reason": report.stop_reason,
@@ -251,7 +252,7 @@ def select(context: WorkerContext, run: JobRun) -> None:
     config = record.config
     budget = config.labels_per_round
     if config.label_budget:
-        budget = min(budget, max(0, config.label_budget - counts.labelled - counts.train_total))
+        budget = min(budget, max(0, config.label_budget - counts.all_labelled))
     selection = candidates.choose(config.strategy, budget, seed=record.seed, random_fraction=config.random_fraction)
     sample_ids = [int(sample_id) for sample_id in selection.sample_ids]
     chosen = [

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from al_service.api.kept import BrokerFacts, Kept
 from al_service.domain.records import PoolCounts, Project, Round
 from al_service.domain.states import JobState
 from al_service.errors import UnavailableError
@@ -13,7 +14,8 @@ from al_service.loop.ports import Transaction
 from al_service.loop.services import Services
 
 POOL_STATES = ("free", "leased", "labelled", "skipped", "flagged", "not_queued")
-ROUNDS_MAX = 10_000
+#: How far back an accuracy is looked for: whole rounds are large.
+ROUNDS_MAX = 10
 JOBS_MAX = 10_000
 #: Jobs that are over and well are history, not state; they only grow.
 JOB_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
@@ -22,8 +24,9 @@ JOB_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
 class StateCollector(Collector):
     """Gauges over the database and the broker. A part that does not answer has al_up 0 and no other numbers."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, broker: Kept[BrokerFacts]) -> None:
         self._services = services
+        self._broker = broker
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing beforehand: registering must not touch the database."""
@@ -52,10 +55,11 @@ class StateCollector(Collector):
 
     def _of_broker(self) -> list[GaugeMetricFamily]:
         jobs = GaugeMetricFamily("rq_jobs", "Jobs waiting at the broker", labels=["queue", "status"])
-        for queue, count in self._services.queue.depths().items():
+        facts = self._broker.get()
+        for queue, count in facts.depths.items():
             jobs.add_metric([queue, "queued"], count)
         workers = GaugeMetricFamily("rq_workers", "Live workers by state", labels=["state"])
-        states = Counter(str(worker["state"]) for worker in self._services.queue.workers())
+        states = Counter(str(worker["state"]) for worker in facts.workers)
         for state, count in {"busy": 0, "idle": 0, **states}.items():
             workers.add_metric([state], count)
         return [jobs, workers]
@@ -83,7 +87,7 @@ class _Families:
         self._add_counts(project, tx.samples.counts(project.id))
         self.leases.add_metric([project.name], sum(tx.queue.holders(project.id).values()))
         rounds = tx.rounds.all(project.id, limit=ROUNDS_MAX)
-        self._round_states.update(record.state for record in rounds)
+        self._round_states.update(tx.rounds.count_by_state(project.id))
         if rounds:
             self._add_round(project, rounds[-1])
         measured = next((record for record in reversed(rounds) if "accuracy" in record.metrics), None)

@@ -144,12 +144,11 @@ def _respond(route: Route, reply: Reply | Response) -> Response:
     response.headers.setdefault("Cache-Control", "no-store")
     if reply.body is None:
         response.headers.pop("Content-Type", None)
-        return response
-    data = reply.body.model_dump_json().encode()
-    response.data = data
-    response.mimetype = "application/json"
+    else:
+        response.data = reply.body.model_dump_json().encode()
+        response.mimetype = "application/json"
     if route.etag:
         response.headers["Cache-Control"] = "private, no-cache"
-        response.set_etag(hashlib.sha256(data).hexdigest()[:32])
+        response.set_etag(reply.etag or hashlib.sha256(response.data).hexdigest()[:32])
         response.make_conditional(request)
     return response

@@ -60,7 +60,7 @@ def describe(error: Exception) -> ErrorFacts:
         return _of_own_error(error)
     if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
         return _of_http_error(error)
-    log.error("request %s failed: %s %s", request_id(), request.method, request.path, exc_info=error)
+    log.error("request %s failed: %s", request_id(), _one_line(f"{request.method} {request.path}"), exc_info=error)
     return ErrorFacts(
         500, "internal_error", f"Something went wrong here; the log has the details under request {request_id()}."
     )
@@ -73,8 +73,17 @@ def _of_own_error(error: AlServiceError) -> ErrorFacts:
     if isinstance(error, UnavailableError):
         headers["Retry-After"] = str(error.details.get("retry_after_s", RETRY_AFTER_S))
     if error.http_status >= 500:
-        log.warning("request %s: %s %s: %s", request_id(), request.method, request.path, error)
+        log.warning("request %s: %s", request_id(), _one_line(f"{request.method} {request.path}: {error}"))
     return ErrorFacts(error.http_status, error.code, error.message, error.details, headers)
+
+
+def _one_line(text: str) -> str:
+    r"""The text with everything unprintable escaped: what callers send must not be able to forge lines of the log.
+
+    >>> _one_line("GET /caf\u00e9\n2026 ERROR made up")
+    'GET /café\\n2026 ERROR made up'
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _of_http_error(error: HTTPException) -> ErrorFacts:

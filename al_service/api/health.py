@@ -5,7 +5,6 @@ that came through a proxy (X-Forwarded-For or Forwarded) never counts as local, 
 """
 
 import ipaddress
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +14,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from al_service import __version__
 from al_service.api.collector import StateCollector
 from al_service.api.errors import NotSignedInError
+from al_service.api.kept import BrokerFacts, Kept
 from al_service.api.routing import Context
 from al_service.api.sessions import find_caller
-from al_service.errors import AlServiceError
+from al_service.errors import AlServiceError, UnavailableError
 from al_service.loop.services import Services
 
 PROBE_NAME = "health/probe"
@@ -27,8 +27,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 def install(app: Flask, context: Context) -> None:
     """Add the routes and count every request of the app."""
     meters = context.meters
-    meters.registry.register(StateCollector(context.services))
-    probes = threading.Lock()
+    meters.registry.register(StateCollector(context.services, context.broker))
+    disks = Kept(lambda: check_disks(context.services), context.services.clock)
 
     @app.get("/health")
     def health() -> Response:
@@ -36,8 +36,7 @@ def install(app: Flask, context: Context) -> None:
 
     @app.get("/health/ready")
     def ready() -> Response:
-        with probes:
-            parts = check_parts(context.services)
+        parts = {**disks.get(), **check_broker(context.broker)}
         shown = (
             parts if _may_look(context) else {name: {"ok": part["ok"], "detail": ""} for name, part in parts.items()}
         )
@@ -66,28 +65,27 @@ def install(app: Flask, context: Context) -> None:
         return response
 
 
-def check_parts(services: Services) -> dict[str, dict[str, Any]]:
-    """Each part by name: {"ok", "detail"}. Storage is written to, so a full or read-only disk is found."""
+def check_disks(services: Services) -> dict[str, dict[str, Any]]:
+    """Database and storage: {"ok", "detail"} each. Storage is written to, so a full or read-only disk is found."""
 
     def storage() -> str:
         services.artifacts.put(PROBE_NAME, b"ok")
         return "written and read" if services.artifacts.get(PROBE_NAME) == b"ok" else "read back something else"
 
-    parts = {
-        "database": _part(services.store.check),
-        "broker": _part(services.queue.check),
-        "storage": _part(storage),
-        "workers": {"ok": False, "detail": "unknown while the broker does not answer"},
-    }
-    if parts["broker"]["ok"]:
-        parts["workers"] = _part(lambda: _count_workers(services))
-        parts["workers"]["ok"] = parts["workers"]["ok"] and not parts["workers"]["detail"].startswith("none")
-    return parts
+    return {"database": _part(services.store.check), "storage": _part(storage)}
 
 
-def _count_workers(services: Services) -> str:
-    workers = services.queue.workers()
-    return f"{len(workers)} alive" if workers else "none alive: labelling goes on, but no round will; start `al worker`"
+def check_broker(broker: Kept[BrokerFacts]) -> dict[str, dict[str, Any]]:
+    """Broker and workers, as in check_disks."""
+    try:
+        facts = broker.get()
+    except UnavailableError as error:
+        unknown = {"ok": False, "detail": "unknown while the broker does not answer"}
+        return {"broker": {"ok": False, "detail": error.message}, "workers": unknown}
+    workers = {"ok": True, "detail": f"{len(facts.workers)} alive"}
+    if not facts.workers:
+        workers = {"ok": False, "detail": "none alive: labelling goes on, but no round will; start `al worker`"}
+    return {"broker": {"ok": True, "detail": facts.words}, "workers": workers}
 
 
 def _part(check: Callable[[], str]) -> dict[str, Any]:

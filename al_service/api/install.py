@@ -4,6 +4,7 @@ from flask import Blueprint, Flask
 
 from al_service.api import (
     account_routes,
+    audit_routes,
     errors,
     health,
     project_routes,
@@ -13,9 +14,11 @@ from al_service.api import (
     security,
     sessions,
 )
-from al_service.api.dispatch import make_view
+from al_service.api.dispatch import BODY_MAX_BYTES, make_view
+from al_service.api.kept import kept_broker_facts
 from al_service.api.meters import Meters
 from al_service.api.openapi import document_routes
+from al_service.api.round_cards import RoundCards
 from al_service.api.round_classes import RoundClasses
 from al_service.api.routing import Context, Routes
 from al_service.api.sign_in_limit import SignInLimit
@@ -32,8 +35,16 @@ def install(app: Flask, services: Services, settings: Settings) -> None:
     Raises:
         InvalidInputError: no secret key, neither on the app nor in the settings.
     """
-    context = Context(services, settings, Meters(), RoundClasses(services.store), SignInLimit())
-    app.config["MAX_CONTENT_LENGTH"] = settings.upload_max_bytes
+    context = Context(
+        services,
+        settings,
+        Meters(),
+        RoundClasses(services.store),
+        RoundCards(),
+        SignInLimit(),
+        kept_broker_facts(services.queue, services.clock),
+    )
+    app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     sessions.install(app, services, settings)
     security.install(app)
     errors.install(app)
@@ -46,6 +57,6 @@ def install(app: Flask, services: Services, settings: Settings) -> None:
 
 def all_routes() -> Routes:
     """The table: every route below the prefix, the document's own included."""
-    modules = (sessions, queue_routes, round_routes, project_routes, sample_routes, account_routes)
+    modules = (sessions, queue_routes, round_routes, project_routes, sample_routes, account_routes, audit_routes)
     routes = Routes(route for module in modules for route in module.ROUTES)
     return Routes([*routes, *document_routes(routes)])

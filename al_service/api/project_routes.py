@@ -107,6 +107,6 @@ def _project_answer(call: Call, name: str) -> ProjectAnswer:
 
 def _workers(call: Call) -> list[dict[str, Any]] | None:
     try:
-        return call.services.queue.workers()
+        return call.context.broker.get().workers
     except UnavailableError:
         return None

@@ -27,6 +27,7 @@ from al_service.domain.records import Assignment
 from al_service.domain.states import AnnotationKind, Role
 from al_service.errors import InvalidInputError, NotFoundError
 from al_service.loop.annotations import Answer
+from al_service.loop.progress import asking_round
 
 ROUTES = Routes()
 
@@ -119,10 +120,10 @@ def own_annotations(call: Call, project: str, query: LimitQuery) -> Reply:
     """The caller's last answers that are not undone, newest first."""
     recent = call.services.annotations.recent(project, call.user, query.limit)
     with call.services.store.read() as tx:
-        hashes = {row.sample_id: tx.samples.get(row.sample_id).sha256 for row in recent}
+        samples = tx.samples.get_many(row.sample_id for row in recent)
     fields = [
         OwnAnnotationFields(
-            **annotation_values(row, call.user.name), image_url=image_url(row.sample_id, hashes[row.sample_id])
+            **annotation_values(row, call.user.name), image_url=image_url(row.sample_id, samples[row.sample_id].sha256)
         )
         for row in recent
     ]
@@ -152,7 +153,7 @@ def _answer(body: AnnotationBody) -> Answer:
 
 def _progress(call: Call, project_id: int) -> RoundProgressFields | None:
     with call.services.store.read() as tx:
-        current = tx.rounds.find_open(project_id) or tx.rounds.find_last(project_id)
+        current = asking_round(tx, project_id)
     if current is None:
         return None
     return RoundProgressFields(answered=current.answered_count, asked=current.selected_count, round=current.number)

@@ -12,7 +12,9 @@ from flask import Response
 from pydantic import BaseModel
 
 from al_service.api.errors import NotSignedInError
+from al_service.api.kept import BrokerFacts, Kept
 from al_service.api.meters import Meters
+from al_service.api.round_cards import RoundCards
 from al_service.api.round_classes import RoundClasses
 from al_service.api.sign_in_limit import SignInLimit
 from al_service.domain.records import User
@@ -39,7 +41,9 @@ class Context:
     settings: Settings
     meters: Meters
     round_classes: RoundClasses
+    round_cards: RoundCards
     sign_in_limit: SignInLimit
+    broker: Kept[BrokerFacts]
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """A handler's answer: a declared model (None: no body) under a declared status."""
+    """A handler's answer: a declared model (None: no body) under a declared status.
+
+    etag: of a route with etag=True whose handler knows the tag without making the body; the status may then be 304.
+    """
 
     body: BaseModel | None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    etag: str | None = None
 
 
 @dataclass(frozen=True)

@@ -217,8 +217,8 @@ def summary_answer(summary: Summary, workers: list[dict[str, Any]] | None) -> Su
         ],
         counts=asdict(summary.counts),
         progress=LoopProgressFields(
-            answered=current.answered_count if current else 0,
-            asked=current.selected_count if current else 0,
+            answered=summary.asking_round.answered_count if summary.asking_round else 0,
+            asked=summary.asking_round.selected_count if summary.asking_round else 0,
             new_labels=summary.new_labels,
             labels_to_trigger=project.config.labels_to_trigger,
         ),

@@ -4,6 +4,7 @@ Exit codes: 0 fine; 1 a bug; 2 bad input; 3 not allowed; 4 not found; 5 the stat
 answer.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -39,6 +40,8 @@ for module in (processes, demo, doctor, accounts, projects, status, rounds, jobs
 
 def main() -> None:
     """Run the command line; own errors become one line on stderr and their exit code."""
+    # What we write (database, key, images, logs) is this user's business.
+    os.umask(0o077)
     try:
         cli(prog_name="al", standalone_mode=False)
     except click.exceptions.Abort:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from al_service.bootstrap import configure_logging, open_services
@@ -54,7 +55,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     for column in columns:
         table.add_column(column)
     for row in listed:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     Console(soft_wrap=True).print(table)
 
 

@@ -3,12 +3,15 @@
 Stored as JSON with the project and copied into every round, so that a round is a record that can be replayed.
 """
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from al_service.domain.strategy_names import STRATEGIES
 from al_service.errors import InvalidInputError
 
+#: Of a batch: the rest is there for people while the next round trains.
+TRIGGER_SHARE = 0.7
 AUGMENTATIONS = ("none", "shift", "shift+flip")
 
 
@@ -34,7 +37,10 @@ class ProjectConfig:
     strategy: str = _setting("margin+k_center", "which samples to ask next", choices=tuple(STRATEGIES))
     labels_per_round: int = _setting(50, "how many samples a round asks for", low=1, high=1_000_000)
     trigger_labels: int = _setting(
-        0, "new labels that start the next round; 0 = labels_per_round", low=0, high=1_000_000
+        0,
+        "new labels that start the next round; 0 = 70 % of labels_per_round: people have the rest meanwhile",
+        low=0,
+        high=1_000_000,
     )
     trigger_interval_s: int = _setting(
         0, "start a round after this many seconds if there is any new label; 0 = off", low=0, high=31_536_000
@@ -66,7 +72,7 @@ class ProjectConfig:
     @property
     def labels_to_trigger(self) -> int:
         """New labels since the last round that start the next one."""
-        return self.trigger_labels or self.labels_per_round
+        return self.trigger_labels or math.ceil(TRIGGER_SHARE * self.labels_per_round)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as stored."""

@@ -122,7 +122,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Selection:
-    """A chosen sample as stored: part of a round's batch."""
+    """A chosen sample as stored: part of a round's batch.
+
+    overlap and max_skips are those of its round: a changed project setting counts from the next round on.
+    """
 
     id: int
     round_id: int
@@ -132,6 +135,8 @@ class Selection:
     score: float | None
     reason: dict[str, Any]
     state: SelectionState
+    overlap: int
+    max_skips: int
 
 
 @dataclass(frozen=True)
@@ -275,7 +280,18 @@ class PoolCounts:
     evaluation_total: int
     evaluation_labelled: int
     train_total: int
+    train_labelled: int
     rejected: int
+
+    @property
+    def unlabelled(self) -> int:
+        """Pool samples that could still be asked."""
+        return self.free + self.leased + self.not_queued
+
+    @property
+    def all_labelled(self) -> int:
+        """Labelled samples that a model may train on: pool and train."""
+        return self.labelled + self.train_labelled
 
 
 @dataclass(frozen=True)

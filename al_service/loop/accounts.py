@@ -66,7 +66,7 @@ class Accounts:
         self._store = store
         self._clock = clock
 
-    def add_user(self, name: str, role: Role, password: str | None = None) -> User:
+    def add_user(self, name: str, role: Role, password: str | None = None, *, by_user_id: int | None = None) -> User:
         """Add a person; without a password they can only use tokens.
 
         Raises:
@@ -81,7 +81,7 @@ class Accounts:
         now = self._clock()
         with self._store.write() as tx:
             user = tx.accounts.add_user(name, role, hashed, now)
-            tx.accounts.add_audit(user_id=user.id, action="user.add", subject=name, details={"role": role}, now=now)
+            tx.accounts.add_audit(user_id=by_user_id, action="user.add", subject=name, details={"role": role}, now=now)
             return user
 
     def ensure_user(self, name: str, role: Role, password: str | None = None) -> User:
@@ -90,8 +90,8 @@ class Accounts:
             known = tx.accounts.find_user(name)
         if known is None:
             return self.add_user(name, role, password)
+        hashed = hash_password(password) if password is not None else None
         with self._store.write() as tx:
-            hashed = hash_password(password) if password is not None else None
             tx.accounts.set_user(known.id, role=role, password_hash=hashed, is_active=True)
             return tx.accounts.get_user(known.id)
 
@@ -113,8 +113,9 @@ class Accounts:
         """
         hashed = None if password is None else hash_password(password)
         now = self._clock()
-        known = self.get_user(name)
         with self._store.write() as tx:
+            tx.accounts.lock_admins()
+            known = _found(tx.accounts.find_user(name), name)
             tx.accounts.set_user(known.id, role=role, password_hash=hashed, is_active=is_active)
             admins = [user for user in tx.accounts.users() if user.role is Role.ADMIN and user.is_active]
             if known.role is Role.ADMIN and not admins:
@@ -126,10 +127,7 @@ class Accounts:
     def get_user(self, name: str) -> User:
         """The user, or NotFoundError."""
         with self._store.read() as tx:
-            user = tx.accounts.find_user(name)
-        if user is None:
-            raise NotFoundError(f"no user {name!r}; `al user list` shows who there is", user=name)
-        return user
+            return _found(tx.accounts.find_user(name), name)
 
     def users(self) -> list[User]:
         """All users by name."""
@@ -160,7 +158,13 @@ class Accounts:
         return user if user.is_active else None
 
     def create_token(
-        self, user_name: str, role: Role | None = None, *, name: str = "", days: float = TOKEN_DAYS_DEFAULT
+        self,
+        user_name: str,
+        role: Role | None = None,
+        *,
+        name: str = "",
+        days: float = TOKEN_DAYS_DEFAULT,
+        by_user_id: int | None = None,
     ) -> tuple[Token, str]:
         """(record, secret); the secret is shown once and stored nowhere.
 
@@ -185,7 +189,7 @@ class Accounts:
                 now=now,
             )
             tx.accounts.add_audit(
-                user_id=user.id,
+                user_id=by_user_id,
                 action="token.create",
                 subject=user_name,
                 details={"role": wanted, "token": token.id},
@@ -217,15 +221,23 @@ class Accounts:
         role = token.role if user.role.covers(token.role) else user.role
         return Principal(replace(user, role=role), token.id)
 
-    def revoke_token(self, token_id: int) -> None:
+    def revoke_token(self, token_id: int, *, by_user_id: int | None = None) -> None:
         """End a token at once."""
+        now = self._clock()
         with self._store.write() as tx:
-            tx.accounts.revoke_token(token_id, self._clock())
+            tx.accounts.revoke_token(token_id, now)
+            tx.accounts.add_audit(user_id=by_user_id, action="token.revoke", subject=str(token_id), details={}, now=now)
 
     def tokens(self, user_id: int | None = None) -> list[Token]:
         """Tokens, newest first (never their secrets)."""
         with self._store.read() as tx:
             return tx.accounts.tokens(user_id)
+
+
+def _found(user: User | None, name: str) -> User:
+    if user is None:
+        raise NotFoundError(f"no user {name!r}; `al user list` shows who there is", user=name)
+    return user
 
 
 def hash_password(password: str) -> str:

@@ -51,7 +51,9 @@ class Answer:
                 f"client_key needs 1 to {CLIENT_KEY_LENGTH_MAX} characters, got {len(self.client_key)}"
             )
         if self.client_key.startswith(RESERVED_KEY_PREFIX):
-            raise InvalidInputError(f"client_key {self.client_key!r}: keys that start with {RESERVED_KEY_PREFIX!r} are ours")
+            raise InvalidInputError(
+                f"client_key {self.client_key!r}: keys that start with {RESERVED_KEY_PREFIX!r} are ours"
+            )
         lead = self.lead_time_s
         if lead is not None and not (math.isfinite(lead) and 0 <= lead <= LEAD_TIME_MAX_S):
             raise InvalidInputError(f"lead_time={lead} is outside 0..{LEAD_TIME_MAX_S:.0f} seconds")
@@ -115,6 +117,11 @@ class Annotations:
             if original.is_undone:
                 raise AlreadyUndoneError(f"annotation {annotation_id} was taken back already")
             undo = tx.annotations.add(_undo_of(original, user), now)
+            if original.user_id != user.id:
+                details = {"annotation": original.id, "author": original.user_id}
+                tx.accounts.add_audit(
+                    user_id=user.id, action="annotation.undo", subject=project.name, details=details, now=now
+                )
             if original.assignment_id is None:
                 _settle(tx, project, None, undo, now)
                 return undo, None
@@ -122,17 +129,17 @@ class Annotations:
             reopened = _settle(tx, project, selection, undo, now)
             if not reopened or original.user_id != user.id:
                 return undo, None
-            return undo, self._lease_again(tx, project, selection.id, user, now)
+            return undo, self._lease_again(tx, project, selection, user, now)
 
     def _lease_again(
-        self, tx: Transaction, project: Project, selection_id: int, user: User, now: datetime
+        self, tx: Transaction, project: Project, selection: Selection, user: User, now: datetime
     ) -> Assignment | None:
-        if any(held.selection.id == selection_id for held in tx.queue.open_assignments_of_user(project.id, user.id)):
+        if any(held.selection.id == selection.id for held in tx.queue.open_assignments_of_user(project.id, user.id)):
             return None
-        slot = tx.queue.free_slot(selection_id)
-        if slot >= project.config.overlap:
+        slot = tx.queue.free_slot(selection.id)
+        if slot >= selection.overlap:
             return None
-        return tx.queue.add_assignment(tx.queue.get_selection(selection_id), user.id, slot, now + self._ttl, now)
+        return tx.queue.add_assignment(tx.queue.get_selection(selection.id), user.id, slot, now + self._ttl, now)
 
     def recent(self, project_name: str, user: User, limit: int = 20) -> list[Annotation]:
         """This person's last answers that are not undone, newest first."""
@@ -195,7 +202,9 @@ def _settle(tx: Transaction, project: Project, selection: Selection | None, caus
     `selection` was read in this transaction, after the project was locked.
     """
     answers = tx.annotations.active_of_sample(cause.sample_id)
-    belief = believe(answers, overlap=project.config.overlap, max_skips=project.config.max_skips)
+    # What was asked counts, not what the project's settings say by now; an import asks one person.
+    overlap, max_skips = (selection.overlap, selection.max_skips) if selection is not None else (1, 1)
+    belief = believe(answers, overlap=overlap, max_skips=max_skips)
     tx.samples.set_label(
         cause.sample_id, belief.class_name, votes=belief.votes, annotation_id=cause.id, state=belief.state, now=now
     )

@@ -53,8 +53,7 @@ class Assignments:
             raise InvalidInputError(f"count={count} is outside 1..{COUNT_MAX}", count=count)
         now = self._clock()
         with self._store.write() as tx:
-            project = active_project(tx, project_name)
-            tx.projects.lock(project.id)
+            project = locked_project(tx, project_name)
             tx.queue.expire(now, project.id)
             held = self._renew_held(tx, project, user, now)[:count]
             for selection in (
@@ -111,6 +110,13 @@ def active_project(tx: Transaction, name: str) -> Project:
         known = ", ".join(item.name for item in tx.projects.all()) or "none yet"
         raise NotFoundError(f"no project {name!r}; there are: {known}", project=name)
     return project
+
+
+def locked_project(tx: Transaction, name: str) -> Project:
+    """As `active_project`, read after taking its lock, so that nothing in it changes before the commit."""
+    project_id = active_project(tx, name).id
+    tx.projects.lock(project_id)
+    return active_project(tx, name)
 
 
 def own_assignment(tx: Transaction, assignment_id: int, user: User) -> Assignment:

@@ -28,16 +28,19 @@ class Belief:
 
 
 def believe(answers: Sequence[Annotation], *, overlap: int, max_skips: int) -> Belief:
-    """Majority of the label votes once there are `overlap` of them; a tie goes to the class named first.
+    """Majority of the votes once `overlap` people gave one; a tie goes to the class named first.
 
-    Below that a single flag sends the sample to the flag lane, and `max_skips` skips take it out of the queue.
+    Several labels of one person are one vote, the latest. Below `overlap` a single flag sends the sample to the flag
+    lane, and `max_skips` skips take it out of the queue; neither takes back a label that the same person gave (undo
+    does).
 
     Args:
         answers: answers that are not undone, oldest first.
         overlap: votes that are asked for, >= 1.
         max_skips: >= 1.
     """
-    votes = [answer.class_name for answer in answers if answer.kind is AnnotationKind.LABEL and answer.class_name]
+    latest = {answer.user_id: answer for answer in answers if answer.kind is AnnotationKind.LABEL}
+    votes = [answer.class_name for answer in sorted(latest.values(), key=lambda answer: answer.id) if answer.class_name]
     if len(votes) >= overlap:
         # Counter keeps the order of first appearance, and most_common is stable: the class named first wins a tie.
         class_name, count = Counter(votes).most_common(1)[0]

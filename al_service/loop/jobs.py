@@ -22,6 +22,7 @@ Clock = Callable[[], datetime]
 #: A queued job is announced again when the broker does not know it this long after the last announcement.
 REANNOUNCE_AFTER = timedelta(seconds=2)
 ERROR_LENGTH_MAX = 2000
+RETRY_DELAY_MAX_S = 300.0
 
 
 class SupersededError(ConflictError):
@@ -43,6 +44,14 @@ class JobLimits:
     attempts_max: int = 3
     retry_delay_s: float = 2.0
     lost_after_s: float = 20.0
+
+    def delay_after(self, attempt: int, attempts_max: int) -> timedelta:
+        """Wait before the next attempt: doubles with each failed one, at most five minutes.
+
+        Attempts that were given back without fault have raised `attempts_max` and do not count.
+        """
+        failed = max(1, attempt - (attempts_max - self.attempts_max))
+        return timedelta(seconds=min(RETRY_DELAY_MAX_S, self.retry_delay_s * 2 ** min(failed - 1, 20)))
 
 
 class Jobs:
@@ -137,7 +146,7 @@ class Jobs:
 
     def _fail(self, tx: Transaction, job: Job, attempt: int, message: str, now: datetime, retryable: bool) -> None:
         if retryable and attempt < job.attempts_max:
-            delay = timedelta(seconds=self._limits.retry_delay_s * 2 ** (attempt - 1))
+            delay = self._limits.delay_after(attempt, job.attempts_max)
             if tx.jobs.requeue(job.id, attempt, now + delay, message, now):
                 log.warning(
                     "job %d (%s) attempt %d failed, next try in %s: %s", job.id, job.kind, attempt, delay, message
@@ -147,41 +156,38 @@ class Jobs:
             log.error("job %d (%s) failed after %d attempts: %s", job.id, job.kind, attempt, message)
             _fail_round(tx, job, message, now)
 
-    def retry(self, job_id: int) -> Job:
+    def retry(self, job_id: int, *, user_id: int | None = None) -> Job:
         """Queue a failed or cancelled job again (the button and `al job retry`).
 
         Raises:
-            JobNotRetryableError: it is queued, running or done.
-            ConflictError: its round cannot go on because another round has started since.
+            JobNotRetryableError: it is queued, running or done, or its round was cancelled or followed by another one.
         """
         now = self._clock()
         with self._store.write() as tx:
+            tx.projects.lock(tx.jobs.get(job_id).project_id)
             job = tx.jobs.get(job_id)
             if not tx.jobs.reset(job_id, now):
                 raise JobNotRetryableError(f"job {job_id} is {job.state}; only failed or cancelled jobs can be retried")
             if job.round_id is not None:
-                record = tx.rounds.get(job.round_id)
-                if record.state is not RoundState.FAILED:
-                    raise JobNotRetryableError(
-                        f"job {job_id} belongs to round {record.number}, which is {record.state}"
-                    )
-                tx.rounds.set_round(record.id, state=RoundState.RUNNING, error="")
-                tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.PENDING, error=""))
+                _revive_round(tx, job, job.round_id)
             fresh = tx.jobs.get(job_id)
             tx.jobs.set_announced(fresh.id, fresh.attempt, now)
+            tx.accounts.add_audit(user_id=user_id, action="job.retry", subject=str(job_id), details={}, now=now)
         self.ring(fresh)
         return fresh
 
-    def cancel(self, job_id: int) -> Job:
+    def cancel(self, job_id: int, *, user_id: int | None = None) -> Job:
         """Stop a queued or running job; its worker notices at its next heartbeat.
 
         A round whose job is stopped counts as failed, so that retrying the job takes it up again.
         """
         now = self._clock()
         with self._store.write() as tx:
+            tx.projects.lock(tx.jobs.get(job_id).project_id)
             job = tx.jobs.get(job_id)
             if tx.jobs.cancel(job_id, now):
                 _fail_round(tx, job, f"job {job_id} was cancelled", now)
+                tx.accounts.add_audit(user_id=user_id, action="job.cancel", subject=str(job_id), details={}, now=now)
             return tx.jobs.get(job_id)
 
     def reconcile(self) -> int:
@@ -195,7 +201,12 @@ class Jobs:
                     self._release_lost(tx, job, now)
         with self._store.read() as tx:
             due = tx.jobs.due(now, now - REANNOUNCE_AFTER)
-        return len(lost) + sum(self._announce_again(job, now) for job in due)
+        try:
+            return len(lost) + sum(self._announce_again(job, now) for job in due)
+        except UnavailableError as error:
+            # One silent answer is enough: asking on for each job would hold up everything else the scheduler does.
+            log.warning("%d due jobs wait for the broker: %s", len(due), error)
+            return len(lost)
 
     def _release_lost(self, tx: Transaction, job: Job, now: datetime) -> None:
         current = tx.jobs.get(job.id)
@@ -204,16 +215,22 @@ class Jobs:
         self._fail(tx, job, job.attempt, f"worker {job.worker} fell silent during attempt {job.attempt}", now, True)
 
     def _announce_again(self, job: Job, now: datetime) -> int:
-        try:
-            known = self._queue.knows(job)
-            if not known:
-                self._queue.announce(job)
-        except UnavailableError as error:
-            log.warning("job %d waits for the broker: %s", job.id, error)
-            return 0
+        known = self._queue.knows(job)
+        if not known:
+            self._queue.announce(job)
         with self._store.write() as tx:
             tx.jobs.set_announced(job.id, job.attempt, now)
         return 0 if known else 1
+
+
+def _revive_round(tx: Transaction, job: Job, round_id: int) -> None:
+    record, last = tx.rounds.get(round_id), tx.rounds.find_last(job.project_id)
+    if record.state is not RoundState.FAILED or (last is not None and last.id != record.id):
+        raise JobNotRetryableError(
+            f"job {job.id} belongs to round {record.number}, which is {record.state}; start a new round instead"
+        )
+    tx.rounds.set_round(record.id, state=RoundState.RUNNING, error="")
+    tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.PENDING, error=""))
 
 
 def _fail_round(tx: Transaction, job: Job, message: str, now: datetime) -> None:

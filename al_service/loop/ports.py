@@ -126,6 +126,9 @@ class SampleRows(Protocol):
     def get(self, sample_id: int) -> Sample:
         """The sample, or NotFoundError."""
 
+    def get_many(self, sample_ids: Iterable[int]) -> dict[int, Sample]:
+        """The samples by id, or NotFoundError naming the smallest id that is missing."""
+
     def counts(self, project_id: int) -> PoolCounts:
         """Counts by state, consistent with each other (one statement)."""
 
@@ -158,7 +161,7 @@ class SampleRows(Protocol):
         now: datetime,
     ) -> None:
         """What the project now believes of the sample: class (None: no label), how many votes, resting on which
-        annotation.
+        annotation. A label whose class stays the same keeps the annotation it rests on.
         """
 
     def add_rejections(self, job_id: int, rows: Sequence[RejectedRow]) -> None:
@@ -215,7 +218,7 @@ class QueueRows(Protocol):
         """Retire open selections of other rounds that nobody holds, except evaluation ones; how many."""
 
     def retire_all(self, round_id: int) -> int:
-        """Retire every open selection of one round that nobody holds; how many."""
+        """Retire every open selection of one round, held ones too; how many. An answer of a holder is still welcome."""
 
     def selections(self, round_id: int) -> list[Selection]:
         """A round's batch by rank."""
@@ -310,6 +313,14 @@ class RoundRows(Protocol):
 
     def all(self, project_id: int, *, limit: int = 200) -> list[Round]:
         """Rounds by number, the newest `limit`."""
+
+    def count_by_state(self, project_id: int) -> dict[str, int]:
+        """How many rounds are in each state; states without rounds are left out."""
+
+    def versions(self, project_id: int, limit: int) -> dict[int, str]:
+        """Round id -> a word that changes with what people see of the round; by number, the newest `limit`.
+
+        Much cheaper than the rounds. Metrics and results alone do not count: they come with a change of a stage."""
 
     def set_round(
         self,
@@ -419,6 +430,9 @@ class AccountRows(Protocol):
 
     def get_user(self, user_id: int) -> User:
         """The user, or NotFoundError."""
+
+    def lock_admins(self) -> None:
+        """Make others that call this wait until this transaction ends, so that the last admin cannot be lost."""
 
     def users(self) -> list[User]:
         """All users by name."""

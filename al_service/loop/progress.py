@@ -10,6 +10,8 @@ from al_service.loop.ports import Transaction
 from al_service.loop.triggers import budget_spent
 
 RATE_WINDOW = timedelta(minutes=5)
+JOBS_LOOKED_AT = 100
+ROUNDS_LOOKED_AT = 5
 STAGE_WORDS = {
     Stage.TRAIN: "training",
     Stage.SCORE: "looking through the pool",
@@ -38,6 +40,7 @@ class Summary:
     class_counts: dict[str, int]
     current_round: Round | None
     last_round: Round | None
+    asking_round: Round | None
     new_labels: int
     labels_last_5_min: int
     holders: dict[str, int]
@@ -48,19 +51,37 @@ class Summary:
 def summarise(tx: Transaction, project: Project, now: datetime) -> Summary:
     """Read everything that the board, `al status` and dashboards show."""
     last = tx.rounds.find_last(project.id)
-    jobs = tx.jobs.all(project_id=project.id, states=[JobState.QUEUED, JobState.RUNNING, JobState.FAILED], limit=50)
+    jobs = tx.jobs.all(project_id=project.id, limit=JOBS_LOOKED_AT)
     return Summary(
         project=project,
         counts=tx.samples.counts(project.id),
         class_counts=tx.samples.class_counts(project.id),
         current_round=last if last is not None and last.state.is_open else None,
         last_round=last,
+        asking_round=asking_round(tx, project.id),
         new_labels=tx.annotations.new_label_count(project.id, last.watermark if last else 0),
         labels_last_5_min=tx.annotations.labels_since(project.id, now - RATE_WINDOW),
         holders=tx.queue.holders(project.id),
         active_jobs=tuple(job for job in jobs if not job.state.is_over),
-        failed_jobs=tuple(job for job in jobs if job.state is JobState.FAILED),
+        failed_jobs=tuple(job for job in jobs if _can_be_retried(job, last)),
     )
+
+
+def _can_be_retried(job: Job, last: Round | None) -> bool:
+    """Failed imports, and the failed or stopped job of a failed round that no other round has followed."""
+    if job.round_id is None:
+        return job.state is JobState.FAILED
+    is_last = last is not None and last.id == job.round_id and last.state is RoundState.FAILED
+    return is_last and job.state in (JobState.FAILED, JobState.CANCELLED)
+
+
+def asking_round(tx: Transaction, project_id: int) -> Round | None:
+    """The round whose batch people are working on: the newest that has chosen; the newest of all before any has.
+
+    While a round trains, that is the one before it.
+    """
+    newest_first = tx.rounds.all(project_id, limit=ROUNDS_LOOKED_AT)[::-1]
+    return next((record for record in newest_first if record.selected_count), newest_first[0] if newest_first else None)
 
 
 def why_empty(tx: Transaction, project: Project, user: User) -> WhyEmpty:
@@ -96,9 +117,9 @@ def _why_no_round(project: Project, counts: PoolCounts, last: Round | None) -> t
     if last is not None and last.state is RoundState.FAILED:
         doing = STAGE_WORDS.get(last.stage, last.stage)
         return "round_failed", f"Round {last.number} failed while {doing}. An engineer can retry it.", 10.0
-    if budget_spent(project.config, counts.labelled + counts.train_total):
+    if budget_spent(project.config, counts.all_labelled):
         return "budget_spent", f"The label budget of {project.config.label_budget} is used up. Thank you.", 30.0
-    if counts.free + counts.leased + counts.not_queued == 0:
+    if counts.unlabelled == 0:
         return "all_labelled", "Every image is labelled, skipped or flagged. Thank you.", 30.0
     if last is not None and last.state is RoundState.CANCELLED:
         words = f"Round {last.number} was cancelled; an engineer will start the next one."

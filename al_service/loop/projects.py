@@ -9,7 +9,7 @@ from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Job, Project
 from al_service.domain.states import JobKind, Split
 from al_service.errors import InvalidInputError, NotFoundError
-from al_service.loop.assignments import active_project
+from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
 from al_service.loop.ports import Store
 from al_service.loop.progress import Summary, summarise
@@ -69,7 +69,7 @@ class Projects:
         """
         now = self._clock()
         with self._store.write() as tx:
-            project = active_project(tx, name)
+            project = locked_project(tx, name)
             tx.projects.set_config(project.id, project.config.with_values(values))
             tx.accounts.add_audit(user_id=user_id, action="project.set", subject=name, details=values, now=now)
             return tx.projects.get(project.id)
@@ -78,7 +78,7 @@ class Projects:
         """Hide a project and stop its loop; nothing is deleted."""
         now = self._clock()
         with self._store.write() as tx:
-            project = active_project(tx, name)
+            project = locked_project(tx, name)
             tx.projects.set_archived(project.id, now)
             tx.accounts.add_audit(user_id=user_id, action="project.archive", subject=name, details={}, now=now)
 

@@ -15,7 +15,7 @@ from typing import Any
 from al_service.domain.records import Chosen, Job, ModelRecord, Project, Round
 from al_service.domain.states import JobKind, JobState, RoundState, SelectionState, Stage, StageState, move_round
 from al_service.errors import ConflictError, NotFoundError
-from al_service.loop.assignments import active_project
+from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
 from al_service.loop.ports import LabelledImage, StageUpdate, Store, Transaction
 from al_service.loop.triggers import LoopFacts, decide
@@ -76,8 +76,7 @@ class Rounds:
         """
         try:
             with self._store.write() as tx:
-                project = active_project(tx, project_name)
-                tx.projects.lock(project.id)
+                project = locked_project(tx, project_name)
                 started, job = self._start(tx, project, trigger, idempotency_key, user_id)
         except ConflictError:
             # Two starters met at the unique index: the other one's round is the answer.
@@ -121,7 +120,7 @@ class Rounds:
         number = last.number + 1 if last else 1
         watermark = tx.annotations.latest_id(project.id)
         counts = tx.samples.counts(project.id)
-        label_count = counts.labelled + counts.train_total
+        label_count = counts.all_labelled
         record = tx.rounds.add(
             project,
             trigger=trigger,
@@ -236,7 +235,7 @@ class Rounds:
         now = self._clock()
         annotate = record.stage_record(Stage.ANNOTATE)
         seconds = (now - annotate.started_at).total_seconds() if annotate.started_at else 0.0
-        answered = sum(selection.state == "done" for selection in tx.queue.selections(record.id))
+        answered = sum(selection.state is SelectionState.DONE for selection in tx.queue.selections(record.id))
         rate = answered / seconds * 60 if seconds > 0 else None
         facts = {"why": why, "answered": answered, "labels_per_minute": rate}
         tx.rounds.set_stage(
@@ -265,8 +264,7 @@ class Rounds:
         """
         now = self._clock()
         with self._store.write() as tx:
-            project = active_project(tx, project_name)
-            tx.projects.lock(project.id)
+            project = locked_project(tx, project_name)
             record = get_round(tx, project, number)
             if not record.state.is_open:
                 raise RoundNotOpenError(f"round {number} is {record.state}; only an open round can be cancelled")
@@ -312,8 +310,8 @@ def loop_facts(tx: Transaction, project_id: int) -> LoopFacts:
     active = tx.jobs.all(project_id=project_id, states=[JobState.QUEUED, JobState.RUNNING])
     return LoopFacts(
         last_round=last,
-        unlabelled=counts.free + counts.leased + counts.not_queued,
-        labelled=counts.labelled + counts.train_total,
+        unlabelled=counts.unlabelled,
+        labelled=counts.all_labelled,
         new_labels=tx.annotations.new_label_count(project_id, last.watermark if last else 0),
         queued=tx.queue.open_count(project_id),
         importing=any(job.kind is JobKind.INGEST for job in active),

@@ -37,6 +37,12 @@ class SqlAccountRows:
         row = self._connection.execute(sa.select(*USER_COLUMNS).where(users.c.name == name)).one_or_none()
         return None if row is None else _user(row)
 
+    def lock_admins(self) -> None:
+        """Make others that call this wait until this transaction ends (SQLite: all writers already do)."""
+        if self._connection.dialect.name != "sqlite":
+            admins = sa.select(users.c.id).where(users.c.role == Role.ADMIN).order_by(users.c.id)
+            self._connection.execute(admins.with_for_update())
+
     def get_user(self, user_id: int) -> User:
         """The user, or NotFoundError."""
         row = self._connection.execute(sa.select(*USER_COLUMNS).where(users.c.id == user_id)).one_or_none()

@@ -38,6 +38,7 @@ def count_pool(connection: sa.Connection, project_id: int) -> PoolCounts:
         evaluation_total=sum(found[Split.EVALUATION.value, state.value] for state in SampleState),
         evaluation_labelled=found[Split.EVALUATION.value, SampleState.LABELLED.value],
         train_total=sum(found[Split.TRAIN.value, state.value] for state in SampleState),
+        train_labelled=found[Split.TRAIN.value, SampleState.LABELLED.value],
         rejected=found[REJECTED, ""],
     )
 

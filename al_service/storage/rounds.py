@@ -1,5 +1,6 @@
 """Rounds, their stages and their models in SQL."""
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -16,12 +17,16 @@ from al_service.storage.schema import is_, models, round_stages, rounds, selecti
 
 OPEN_STATES = tuple(state for state in RoundState if state.is_open)
 
+#: What people see of a round without the columns that grow with the number of classes; for `versions`.
+SEEN = ("state", "stage", "data_fingerprint", "model_hash", "started_at", "finished_at", "error")
+SEEN_OF_STAGE = ("round_id", "stage", "state", "job_id", "attempt", "started_at", "finished_at", "seconds", "error")
+
 _CHOSEN = sa.select(sa.func.count()).where(selections.c.round_id == rounds.c.id)
-SELECT = sa.select(
-    rounds,
+COUNTS = (
     _CHOSEN.scalar_subquery().label("selected_count"),
     _CHOSEN.where(is_(selections.c.state, SelectionState.DONE)).scalar_subquery().label("answered_count"),
 )
+SELECT = sa.select(rounds, *COUNTS)
 
 
 class SqlRoundRows:
@@ -110,6 +115,27 @@ class SqlRoundRows:
         """Rounds by number, the newest `limit`."""
         newest = SELECT.where(rounds.c.project_id == project_id).order_by(rounds.c.number.desc()).limit(limit)
         return self._read(newest)[::-1]
+
+    def count_by_state(self, project_id: int) -> dict[str, int]:
+        """How many rounds are in each state; states without rounds are left out."""
+        statement = (
+            sa.select(rounds.c.state, sa.func.count().label("found"))
+            .where(rounds.c.project_id == project_id)
+            .group_by(rounds.c.state)
+        )
+        return {str(row.state): row.found for row in self._connection.execute(statement)}
+
+    def versions(self, project_id: int, limit: int) -> dict[int, str]:
+        """Round id -> a word that changes with what people see of the round; by number, the newest `limit`."""
+        here = rounds.c.project_id == project_id
+        newest = sa.select(rounds.c.id).where(here).order_by(rounds.c.number.desc()).limit(limit)
+        wanted = sa.select(rounds.c.id, *(rounds.c[name] for name in SEEN), *COUNTS).where(rounds.c.id.in_(newest))
+        facts = {row.id: [tuple(row)] for row in self._connection.execute(wanted.order_by(rounds.c.number))}
+        columns = [round_stages.c[name] for name in SEEN_OF_STAGE]
+        stages = sa.select(*columns).where(round_stages.c.round_id.in_(newest)).order_by(round_stages.c.stage)
+        for row in self._connection.execute(stages):
+            facts[row.round_id].append(tuple(row))
+        return {round_id: hashlib.sha256(repr(seen).encode()).hexdigest()[:32] for round_id, seen in facts.items()}
 
     def _find(self, *conditions: "sa.ColumnElement[bool]") -> Round | None:
         return next(iter(self._read(SELECT.where(*conditions))), None)

@@ -70,6 +70,15 @@ class SqlSampleRows:
         """The sample, or NotFoundError."""
         return get_sample(self._connection, sample_id)
 
+    def get_many(self, sample_ids: Iterable[int]) -> dict[int, Sample]:
+        """The samples by id, or NotFoundError naming the smallest id that is missing."""
+        wanted = list(dict.fromkeys(sample_ids))
+        parts = (SELECT.where(samples_table.c.id.in_(part)) for part in chunks(wanted))
+        found = {row.sample_id: sample_from(row) for part in parts for row in self._connection.execute(part)}
+        if len(found) < len(wanted):
+            raise _no_sample(min(set(wanted) - set(found)))
+        return found
+
     def counts(self, project_id: int) -> PoolCounts:
         """Counts by state, consistent with each other (one statement)."""
         return count_pool(self._connection, project_id)
@@ -153,6 +162,9 @@ class SqlSampleRows:
     ) -> None:
         """What the project now believes: class (None: no label), how many votes, resting on which annotation.
 
+        A label whose class stays the same keeps the annotation it rests on: a further vote for it is no new label, and
+        must not move it behind the watermark of a round that is training.
+
         Raises:
             InvalidInputError: the class is not one of the project's, or state and class disagree.
             NotFoundError: no such sample.
@@ -172,13 +184,16 @@ class SqlSampleRows:
         if class_name is None:
             self._connection.execute(sa.delete(labels).where(labels.c.sample_id == sample_id))
             return
+        class_id = class_id_of(self._connection, known.project_id, class_name)
+        kept = sa.select(labels.c.annotation_id).where(labels.c.sample_id == sample_id, labels.c.class_id == class_id)
+        rests_on = self._connection.execute(kept).scalar_one_or_none()
         row = {
             "sample_id": sample_id,
             "project_id": known.project_id,
             "split": known.split,
-            "class_id": class_id_of(self._connection, known.project_id, class_name),
+            "class_id": class_id,
             "votes": votes,
-            "annotation_id": annotation_id,
+            "annotation_id": annotation_id if rests_on is None else rests_on,
         }
         upsert_labels(self._connection, [row], now)
 

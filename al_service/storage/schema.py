@@ -241,6 +241,8 @@ selections = sa.Table(
     sa.Column("score", sa.Double(), nullable=True),
     columns.json("reason"),
     columns.state("state", SelectionState),
+    columns.integer("overlap"),
+    columns.integer("max_skips"),
     sa.UniqueConstraint("round_id", "sample_id"),
     columns.index("uq_selections_open_sample", "sample_id", unique=True, where="state = 'open'"),
     columns.index("ix_selections_queue", "project_id", "round_id", "rank", "id", where="state = 'open'"),

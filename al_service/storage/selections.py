@@ -12,7 +12,7 @@ from al_service.errors import NotFoundError
 from al_service.storage.annotations import ANSWERS, is_undone
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks
-from al_service.storage.schema import annotations, assignments, is_, projects, rounds, samples, selections
+from al_service.storage.schema import annotations, assignments, is_, rounds, samples, selections
 
 OPEN = is_(selections.c.state, SelectionState.OPEN)
 #: A selection with its round's number, for `selection_from`.
@@ -26,7 +26,7 @@ SELECTION_COLUMNS = (
 SELECT = sa.select(*SELECTION_COLUMNS).select_from(SELECTION_WITH_ROUND)
 
 # The two statements of `free_selections`, made once from the parts that follow: making them takes longer than running
-# them. Their parameters are project_id, user_id, overlap and limit.
+# them. Their parameters are project_id, user_id and limit.
 PROJECT_ID = sa.bindparam("project_id", type_=ID)
 USER_ID = sa.bindparam("user_id", type_=ID)
 VOTE = annotations.alias("vote")
@@ -36,8 +36,9 @@ SKIP = annotations.alias("skip")
 OPEN_LEASE = (assignments.c.selection_id == selections.c.id) & is_(assignments.c.state, AssignmentState.OPEN)
 IS_HELD = sa.exists().where(OPEN_LEASE)
 LEASE_COUNT = sa.select(sa.func.count()).where(OPEN_LEASE).correlate(selections).scalar_subquery()
+#: People with a vote, as loop.consensus counts them: several answers of one person are one vote.
 VOTE_COUNT = (
-    sa.select(sa.func.count())
+    sa.select(sa.func.count(VOTE.c.user_id.distinct()))
     .where(VOTE.c.sample_id == selections.c.sample_id, is_(VOTE.c.kind, AnnotationKind.LABEL), ~is_undone(VOTE))
     .correlate(selections)
     .scalar_subquery()
@@ -60,9 +61,7 @@ def _has_answer(*kinds: AnnotationKind) -> "sa.ColumnElement[bool]":
 
 MAY_BE_GIVEN = (
     SELECT.where(selections.c.project_id == PROJECT_ID, OPEN, is_(SAMPLE_STATE, SampleState.UNLABELLED))
-    .where(
-        ~IS_HELD.where(assignments.c.user_id == USER_ID), sa.bindparam("overlap", type_=ID) > LEASE_COUNT + VOTE_COUNT
-    )
+    .where(~IS_HELD.where(assignments.c.user_id == USER_ID), selections.c.overlap > LEASE_COUNT + VOTE_COUNT)
     .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
     .limit(sa.bindparam("limit", type_=ID))
 )
@@ -80,27 +79,32 @@ class SqlSelectionRows:
 
     def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
         """Store a round's batch, each pick in its own state. (round, sample) is unique; so is a sample's open one."""
-        statement = sa.select(rounds.c.project_id).where(rounds.c.id == round_id)
-        project_id = self._connection.execute(statement).scalar_one_or_none()
-        if project_id is None:
+        statement = sa.select(rounds.c.project_id, rounds.c.config).where(rounds.c.id == round_id)
+        row = self._connection.execute(statement).one_or_none()
+        if row is None:
             raise NotFoundError(f"no round with id {round_id}", round=round_id)
+        config = ProjectConfig.from_json(row.config)
+        of_round = {
+            "project_id": row.project_id,
+            "round_id": round_id,
+            "overlap": config.overlap,
+            "max_skips": config.max_skips,
+        }
         for part in chunks(chosen):
-            self._connection.execute(
-                sa.insert(selections), [_selection_row(project_id, round_id, pick) for pick in part]
-            )
+            self._connection.execute(sa.insert(selections), [of_round | _selection_row(pick) for pick in part])
 
     def retire_open_selections(self, project_id: int, *, except_round_id: int) -> int:
         """Retire open selections of other rounds that nobody holds, except evaluation ones; how many."""
         evaluation = sa.exists().where(samples.c.id == selections.c.sample_id, is_(samples.c.split, Split.EVALUATION))
         here = (selections.c.project_id == project_id) & (selections.c.round_id != except_round_id)
-        return self._retire(here & ~evaluation)
+        return self._retire(here & ~evaluation & ~IS_HELD)
 
     def retire_all(self, round_id: int) -> int:
-        """Retire every open selection of one round that nobody holds; how many."""
+        """Retire every open selection of one round, held ones too; how many. An answer of a holder is still welcome."""
         return self._retire(selections.c.round_id == round_id)
 
     def _retire(self, condition: "sa.ColumnElement[bool]") -> int:
-        statement = sa.update(selections).where(OPEN, condition, ~IS_HELD)
+        statement = sa.update(selections).where(OPEN, condition)
         return self._connection.execute(statement.values(state=SelectionState.RETIRED)).rowcount
 
     def selections(self, round_id: int) -> list[Selection]:
@@ -145,12 +149,7 @@ class SqlSelectionRows:
 
         Cost: one row of the index for each selection given or passed over.
         """
-        config_of = sa.select(projects.c.config).where(projects.c.id == project_id)
-        config = self._connection.execute(config_of).scalar_one_or_none()
-        if config is None:
-            return []
-        overlap = ProjectConfig.from_json(config).overlap
-        values = {"project_id": project_id, "user_id": user_id, "overlap": overlap, "limit": limit}
+        values = {"project_id": project_id, "user_id": user_id, "limit": limit}
         found = [selection_from(row) for row in self._connection.execute(FRESH, values)]
         if len(found) < limit:
             values["limit"] = limit - len(found)
@@ -198,13 +197,13 @@ def selection_from(row: "sa.Row[Any]") -> Selection:
         score=row.selection_score,
         reason=row.selection_reason,
         state=row.selection_state,
+        overlap=row.selection_overlap,
+        max_skips=row.selection_max_skips,
     )
 
 
-def _selection_row(project_id: int, round_id: int, pick: Chosen) -> dict[str, Any]:
+def _selection_row(pick: Chosen) -> dict[str, Any]:
     return {
-        "project_id": project_id,
-        "round_id": round_id,
         "sample_id": pick.sample_id,
         "rank": pick.rank,
         "score": pick.score,

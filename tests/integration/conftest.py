@@ -119,3 +119,23 @@ def digits_loop(loop: Loop, digits: Path) -> Loop:
     loop.services.projects.create("digits", DIGITS, settings)
     loop.services.projects.import_images("digits", str(digits), use_labels="evaluation")
     return loop
+
+
+@pytest.fixture
+def mia(loop: Loop) -> User:
+    return loop.person("mia")
+
+
+@pytest.fixture
+def tom(loop: Loop) -> User:
+    return loop.person("tom")
+
+
+@pytest.fixture(autouse=True)
+def _counts_add_up(loop: Loop) -> Iterator[None]:
+    """After every test: the counts of the pool add up."""
+    yield
+    for project in loop.services.projects.all():
+        counts = loop.services.projects.summary(project.name).counts
+        parts = (counts.free, counts.leased, counts.labelled, counts.skipped, counts.flagged, counts.not_queued)
+        assert sum(parts) == counts.total

@@ -1,106 +1,30 @@
-"""What people experience in the queue: leases, answers, late answers, undo, skip, flag, overlap, and why there is no work."""
+"""What people experience in the queue: leases, answers, late answers, undo, skip, flag, overlap, and why there is no
+work.
+"""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from al_service.domain.records import Annotation, Assignment, Chosen, NewSample, User
+from al_service.domain.records import User
 from al_service.domain.states import (
     AnnotationKind,
     AssignmentState,
-    JobKind,
     Role,
     RoundState,
     SampleState,
     SelectionState,
-    Split,
-    Stage,
 )
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
 from al_service.loop.annotations import Answer
-from al_service.loop.rounds import StageResult
 from tests.integration.conftest import Loop
-
-CLASSES = ("cat", "dog", "bird")
-SAMPLES = 12
+from tests.integration.pets import CLASSES, ask, fill, label, lease, sample_state, say
 
 
 @pytest.fixture(params=[1, 2], ids=["overlap 1", "overlap 2"])
 def overlap(request: pytest.FixtureRequest) -> int:
     return int(request.param)
-
-
-def fill(loop: Loop, batch: int = 6, **settings: object) -> list[int]:
-    """A project `pets` with twelve samples, a round waiting for people, and `batch` of the samples in it, in order."""
-    services = loop.services
-    values = {"labels_per_round": batch, "auto_start": False, **settings}
-    project = services.projects.create("pets", CLASSES, values)
-    samples = [NewSample(f"{n}.png", f"{n:064x}", 8, 8, "PNG", 100, Split.POOL) for n in range(SAMPLES)]
-    with services.store.write() as tx:
-        ids = [one for one in tx.samples.add_many(project.id, samples, loop.clock()) if one is not None]
-    ask(loop, ids[:batch])
-    return ids
-
-
-def ask(loop: Loop, sample_ids: list[int]) -> None:
-    """Run a round by hand up to the people, with these samples chosen."""
-    services = loop.services
-    record, is_new = services.rounds.start("pets")
-    assert is_new
-    chosen = [Chosen(sample_id, rank, None, {"code": "random"}) for rank, sample_id in enumerate(sample_ids)]
-    for kind, stage, result in (
-        (JobKind.TRAIN, Stage.TRAIN, StageResult({"skipped": "by the test"}, Stage.SELECT)),
-        (JobKind.SELECT, Stage.SELECT, StageResult({}, Stage.ANNOTATE, chosen=chosen)),
-    ):
-        with services.store.read() as tx:
-            job = next(
-                item for item in tx.jobs.all(states=["queued"]) if item.kind is kind and item.round_id == record.id
-            )
-        claimed = services.jobs.claim(job.id, job.attempt, "test")
-        assert claimed is not None
-        services.rounds.complete_stage(claimed, stage, result)
-
-
-def lease(loop: Loop, user: User, count: int = 1) -> list[Assignment]:
-    return list(loop.services.assignments.lease_next("pets", user, count).assignments)
-
-
-def label(loop: Loop, assignment: Assignment, user: User, name: str = "cat", key: str | None = None) -> Annotation:
-    answer = Answer(AnnotationKind.LABEL, name, key or f"{user.name}-{assignment.id}-{name}", 1.5)
-    return loop.services.annotations.annotate(assignment.id, user, answer)[0]
-
-
-def say(loop: Loop, assignment: Assignment, user: User, kind: AnnotationKind) -> Annotation:
-    answer = Answer(kind, None, f"{user.name}-{assignment.id}-{kind}")
-    return loop.services.annotations.annotate(assignment.id, user, answer)[0]
-
-
-def sample_state(loop: Loop, sample_id: int) -> tuple[SampleState, str | None]:
-    with loop.services.store.read() as tx:
-        sample = tx.samples.get(sample_id)
-    return sample.state, sample.class_name
-
-
-@pytest.fixture
-def mia(loop: Loop) -> User:
-    return loop.person("mia")
-
-
-@pytest.fixture
-def tom(loop: Loop) -> User:
-    return loop.person("tom")
-
-
-@pytest.fixture(autouse=True)
-def _invariant(loop: Loop) -> Iterator[None]:
-    """After every test: the counts of the pool add up."""
-    yield
-    for project in loop.services.projects.all():
-        counts = loop.services.projects.summary(project.name).counts
-        parts = (counts.free, counts.leased, counts.labelled, counts.skipped, counts.flagged, counts.not_queued)
-        assert sum(parts) == counts.total
 
 
 def test_the_order_is_the_selectors_order_for_everyone(loop: Loop, mia: User, tom: User) -> None:

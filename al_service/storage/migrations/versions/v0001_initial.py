@@ -175,6 +175,7 @@ def _queue(metadata: sa.MetaData) -> None:
         "selections", metadata, _id(), _ref("project_id", "projects"), _ref("round_id", "rounds"),
         _ref("sample_id", "samples"), _integer("rank"), _real("score"), _json("reason"),
         *_choice("state", ("open", "done", "flagged", "skipped", "retired")),
+        _integer("overlap"), _integer("max_skips"),
         sa.UniqueConstraint("round_id", "sample_id"),
         _index("uq_selections_open_sample", "sample_id", unique=True, where="state = 'open'"),
         _index("ix_selections_queue", "project_id", "round_id", "rank", "id", where="state = 'open'"),
