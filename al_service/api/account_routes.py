@@ -27,7 +27,7 @@ def list_users(call: Call) -> Reply:
 @ROUTES.add("POST", "/users", role=Role.ADMIN, body=UserBody, answers={201: AccountAnswer})
 def add_user(call: Call, body: UserBody) -> Reply:
     """Add a person; without a password they can only use tokens. 409 when the name is taken."""
-    user = call.services.accounts.add_user(body.name, body.role, body.password)
+    user = call.services.accounts.add_user(body.name, body.role, body.password, by_user_id=call.user.id)
     return Reply(AccountAnswer(user=_account(user)), 201)
 
 
@@ -60,7 +60,9 @@ def create_token(call: Call, body: TokenBody) -> Reply:
     role = body.role or min(call.services.accounts.get_user(owner).role, call.user.role, key=_rank)
     if not call.covers(role):
         raise RoleTooLowError(f"a token with the role {role} is more than you may do yourself ({call.user.role})")
-    token, secret = call.services.accounts.create_token(owner, role, name=body.name, days=body.days)
+    token, secret = call.services.accounts.create_token(
+        owner, role, name=body.name, days=body.days, by_user_id=call.user.id
+    )
     return Reply(NewTokenAnswer(token=_token(token, owner), secret=secret), 201)
 
 
@@ -70,7 +72,7 @@ def revoke_token(call: Call, token_id: int) -> Reply:
     tokens = call.services.accounts.tokens(None if call.covers(Role.ADMIN) else call.user.id)
     if all(token.id != token_id for token in tokens):
         raise NotFoundError(f"no token {token_id}", token=token_id)
-    call.services.accounts.revoke_token(token_id)
+    call.services.accounts.revoke_token(token_id, by_user_id=call.user.id)
     return Reply(None, 204)
 
 

@@ -1,6 +1,6 @@
 """What callers get, as models: the document is made of them and every answer passes through them.
 
-Here: sessions, the people's queue, samples, accounts. Rounds, jobs and projects are in loop_answers.py.
+Here: sessions, the people's queue, samples, accounts, the audit log. Rounds, jobs and projects are in loop_answers.py.
 """
 
 from datetime import datetime
@@ -213,3 +213,20 @@ class NewTokenAnswer(Answer):
 
     token: TokenFields
     secret: str
+
+
+class AuditFields(Answer):
+    """One entry of the audit log; user: who did it, null when nobody was signed in (the command line, the loop)."""
+
+    id: int
+    user: str | None
+    action: str
+    subject: str
+    details: dict[str, Any]
+    at: datetime
+
+
+class AuditAnswer(Answer):
+    """Entries of the audit log, newest first."""
+
+    entries: list[AuditFields]

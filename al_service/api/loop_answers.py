@@ -24,12 +24,17 @@ class StageFields(Answer):
     job_id: int | None
     seconds: float | None
     error: str | None
-    result: dict[str, Any]
     progress: ProgressFields | None
 
 
-class RoundFields(Answer):
-    """A round as a record: what it knew, what it chose, how good it was."""
+class StageDetailFields(StageFields):
+    """As StageFields, with what the stage's job said about itself."""
+
+    result: dict[str, Any]
+
+
+class RoundFacts(Answer):
+    """What every answer says of a round."""
 
     number: int
     state: RoundState
@@ -45,9 +50,13 @@ class RoundFields(Answer):
     finished_at: datetime | None
     error: str | None
     seconds: dict[str, float | None]
-    stages: list[StageFields]
     metrics: dict[str, Any]
-    config: dict[str, Any]
+
+
+class RoundFields(RoundFacts):
+    """A round at a glance: metrics without per_class and confusion, which grow with the classes."""
+
+    stages: list[StageFields]
 
 
 class SelectionFields(Answer):
@@ -61,9 +70,11 @@ class SelectionFields(Answer):
     state: str
 
 
-class RoundDetailFields(RoundFields):
-    """As RoundFields, with a part of the batch (`selected` says how many there are)."""
+class RoundDetailFields(RoundFacts):
+    """A round as a full record, with all metrics, settings and a part of the batch (`selected` is its size)."""
 
+    stages: list[StageDetailFields]
+    config: dict[str, Any]
     selections: list[SelectionFields]
 
 
@@ -86,7 +97,7 @@ class RoundsAnswer(Answer):
 
 
 class MetricsAnswer(Answer):
-    """The metrics of one round."""
+    """All metrics of one round, per_class and confusion included."""
 
     round: int
     state: RoundState

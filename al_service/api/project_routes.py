@@ -89,13 +89,13 @@ def show_job(call: Call, job_id: int) -> Reply:
 @ROUTES.add("POST", "/jobs/<int:job_id>/cancel", role=Role.ENGINEER, answers={200: JobAnswer})
 def cancel_job(call: Call, job_id: int) -> Reply:
     """Stop a job; one that is over stays as it is. A round whose job is stopped fails; retrying the job takes it up."""
-    return Reply(JobAnswer(job=job_fields(call.services.jobs.cancel(job_id))))
+    return Reply(JobAnswer(job=job_fields(call.services.jobs.cancel(job_id, user_id=call.user.id))))
 
 
 @ROUTES.add("POST", "/jobs/<int:job_id>/retry", role=Role.ENGINEER, answers={200: JobAnswer})
 def retry_job(call: Call, job_id: int) -> Reply:
     """Queue a failed or cancelled job again; 409 for others."""
-    return Reply(JobAnswer(job=job_fields(call.services.jobs.retry(job_id))))
+    return Reply(JobAnswer(job=job_fields(call.services.jobs.retry(job_id, user_id=call.user.id))))
 
 
 def _project_answer(call: Call, name: str) -> ProjectAnswer:

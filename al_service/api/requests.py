@@ -121,6 +121,12 @@ class LimitQuery(Query):
     limit: int = Field(20, ge=1, le=200)
 
 
+class AuditQuery(Query):
+    """How many of the newest entries."""
+
+    limit: int = Field(100, ge=1, le=1000)
+
+
 class RoundsQuery(Query):
     """How many of the newest rounds."""
 

@@ -8,13 +8,13 @@ from al_service.api.loop_answers import (
     MetricsAnswer,
     RoundAnswer,
     RoundDetailAnswer,
-    RoundDetailFields,
     RoundFields,
     RoundsAnswer,
 )
 from al_service.api.requests import IDEMPOTENCY_KEY_LENGTH_MAX, PageQuery, RoundsQuery
+from al_service.api.round_cards import list_etag
 from al_service.api.routing import Call, Reply, Routes
-from al_service.api.shapes import round_fields, round_values, selection_fields
+from al_service.api.shapes import round_detail, round_fields
 from al_service.domain.records import Job, Round
 from al_service.domain.states import Role
 from al_service.errors import InvalidInputError
@@ -42,11 +42,19 @@ def start_round(call: Call, project: str) -> Reply:
     "GET", "/projects/<project>/rounds", role=Role.VIEWER, query=RoundsQuery, answers={200: RoundsAnswer}, etag=True
 )
 def list_rounds(call: Call, project: str, query: RoundsQuery) -> Reply:
-    """Rounds by number, the newest `limit`."""
+    """Rounds by number, the newest `limit`, at a glance: no settings, stage results or metrics of single classes."""
     with call.services.store.read() as tx:
-        records = tx.rounds.all(active_project(tx, project).id, limit=query.limit)
-        jobs = _active_jobs(tx, records)
-    return Reply(RoundsAnswer(rounds=[round_fields(record, jobs) for record in records]))
+        project_id = active_project(tx, project).id
+        versions = tx.rounds.versions(project_id, query.limit)
+        current = tx.rounds.find_open(project_id)
+        jobs = _active_jobs(tx, [current] if current is not None else [])
+        etag = list_etag(versions, jobs.values())
+        if request.if_none_match.contains_weak(etag):
+            return Reply(None, 304, etag=etag)
+        of_current = {current.id: round_fields(current, jobs)} if current is not None else {}
+        others = {round_id: version for round_id, version in versions.items() if round_id not in of_current}
+        cards = call.context.round_cards.of(tx, project_id, others) | of_current
+    return Reply(RoundsAnswer(rounds=[cards[round_id] for round_id in versions]), etag=etag)
 
 
 @ROUTES.add(
@@ -58,13 +66,12 @@ def list_rounds(call: Call, project: str, query: RoundsQuery) -> Reply:
     etag=True,
 )
 def show_round(call: Call, project: str, number: int, query: PageQuery) -> Reply:
-    """One round with a part of its batch, by rank (`selected` says how many there are)."""
+    """One round as a full record, with a part of its batch, by rank (`selected` says how many there are)."""
     with call.services.store.read() as tx:
         record = get_round(tx, active_project(tx, project), number)
         jobs = _active_jobs(tx, [record])
         page = tx.queue.selections(record.id)[query.offset : query.offset + query.limit]
-    selections = [selection_fields(item, record.class_names) for item in page]
-    return Reply(RoundDetailAnswer(round=RoundDetailFields(**round_values(record, jobs), selections=selections)))
+    return Reply(RoundDetailAnswer(round=round_detail(record, jobs, page)))
 
 
 @ROUTES.add(
@@ -75,7 +82,7 @@ def show_round(call: Call, project: str, number: int, query: PageQuery) -> Reply
     etag=True,
 )
 def round_metrics(call: Call, project: str, number: int) -> Reply:
-    """The metrics of one round alone."""
+    """All metrics of one round alone, per_class and confusion included."""
     record = call.services.rounds.get(project, number)
     answer = MetricsAnswer(round=record.number, state=record.state, labels=record.label_count, metrics=record.metrics)
     return Reply(answer)

@@ -1,6 +1,6 @@
 """From records of the truth to the answers' models. Pure: no transaction, no request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,9 +20,11 @@ from al_service.api.loop_answers import (
     ProjectDetailFields,
     ProjectFields,
     RejectedFields,
+    RoundDetailFields,
     RoundFields,
     RoundMarkFields,
     SelectionFields,
+    StageDetailFields,
     StageFields,
     SummaryAnswer,
     WorkerFields,
@@ -44,6 +46,8 @@ from al_service.domain.states import AnnotationKind, Stage
 from al_service.loop.progress import RATE_WINDOW, Summary, WhyEmpty
 
 SHOWN_SIZE_PX = 1024
+#: Metrics that grow with the number of classes; only answers about one round have them.
+CLASS_METRICS = ("per_class", "confusion")
 TIMED_STAGES = (Stage.TRAIN, Stage.SCORE, Stage.SELECT, Stage.ANNOTATE)
 
 
@@ -97,8 +101,8 @@ def annotation_fields(annotation: Annotation, completed_by: str) -> AnnotationFi
     return AnnotationFields(**annotation_values(annotation, completed_by))
 
 
-def round_values(record: Round, jobs: Mapping[int, Job]) -> dict[str, Any]:
-    """The values of RoundFields; jobs: by id, those that are queued or running."""
+def round_facts(record: Round) -> dict[str, Any]:
+    """The values of RoundFacts, with all metrics."""
     seconds = {stage.value: record.stage_record(stage).seconds for stage in TIMED_STAGES}
     return {
         "number": record.number,
@@ -115,29 +119,38 @@ def round_values(record: Round, jobs: Mapping[int, Job]) -> dict[str, Any]:
         "finished_at": record.finished_at,
         "error": record.error,
         "seconds": seconds,
-        "stages": [_stage_fields(stage, jobs) for stage in record.stages],
         "metrics": record.metrics,
-        "config": record.config.to_json(),
     }
 
 
 def round_fields(record: Round, jobs: Mapping[int, Job]) -> RoundFields:
-    """A round; jobs as in round_values."""
-    return RoundFields(**round_values(record, jobs))
+    """A round at a glance; jobs: by id, those that are queued or running."""
+    values = round_facts(record)
+    values["metrics"] = {name: value for name, value in record.metrics.items() if name not in CLASS_METRICS}
+    return RoundFields(**values, stages=[StageFields(**_stage_values(stage, jobs)) for stage in record.stages])
 
 
-def _stage_fields(record: RoundStage, jobs: Mapping[int, Job]) -> StageFields:
-    job = jobs.get(record.job_id) if record.job_id is not None else None
-    return StageFields(
-        stage=record.stage,
-        state=record.state,
-        attempt=record.attempt,
-        job_id=record.job_id,
-        seconds=record.seconds,
-        error=record.error or None,
-        result=record.result,
-        progress=progress_fields(job) if job is not None else None,
+def round_detail(record: Round, jobs: Mapping[int, Job], selections: Iterable[Selection]) -> RoundDetailFields:
+    """A round as a full record; jobs as in round_fields, selections: a part of its batch."""
+    return RoundDetailFields(
+        **round_facts(record),
+        stages=[StageDetailFields(**_stage_values(stage, jobs), result=stage.result) for stage in record.stages],
+        config=record.config.to_json(),
+        selections=[selection_fields(item, record.class_names) for item in selections],
     )
+
+
+def _stage_values(record: RoundStage, jobs: Mapping[int, Job]) -> dict[str, Any]:
+    job = jobs.get(record.job_id) if record.job_id is not None else None
+    return {
+        "stage": record.stage,
+        "state": record.state,
+        "attempt": record.attempt,
+        "job_id": record.job_id,
+        "seconds": record.seconds,
+        "error": record.error or None,
+        "progress": progress_fields(job) if job is not None else None,
+    }
 
 
 def selection_fields(selection: Selection, class_names: Sequence[str]) -> SelectionFields:

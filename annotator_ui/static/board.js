@@ -22,6 +22,9 @@ function start(body) {
   let showsAllRounds = false;
   /** @type {{summary?: any, rounds?: any}} */ let latest = {};
   let drawnCurve = "";
+  /** Classes and confusion of one measured round: too large for the list. @type {{key: string, metrics: any}} */
+  let detail = { key: "", metrics: {} };
+  let isFetchingDetail = false;
 
   const poll = createPoll(api, {
     everyMs: EVERY_MS, paths: { summary: `${path}/summary`, rounds: `${path}/rounds` },
@@ -29,19 +32,35 @@ function start(body) {
     age: (old, why) => {
       byId("stale").hidden = old === null;
       if (old !== null) setText(byId("stale"), `${why} These numbers are ${seconds(old)} old; the page keeps trying.`);
+      else fetchDetail();
     },
   });
 
+  // Called after every good poll, so a failed call is made up for by the next one.
+  async function fetchDetail() {
+    const measured = latest.rounds?.rounds.findLast((round) => typeof round.metrics.accuracy === "number");
+    const key = JSON.stringify([measured?.number, measured?.metrics]);
+    if (!measured || key === detail.key || isFetchingDetail) return;
+    isFetchingDetail = true;
+    try {
+      detail = { key, metrics: (await api.call("GET", `${path}/rounds/${measured.number}/metrics`)).metrics };
+      draw();
+    } catch {
+      // The old tables stay.
+    } finally {
+      isFetchingDetail = false;
+    }
+  }
+
   function draw() {
     const { summary, rounds: { rounds } } = /** @type {any} */ (latest);
-    const measured = [...rounds].reverse().find((round) => typeof round.metrics?.accuracy === "number");
     drawHeadline(summary);
     drawPool(summary.counts);
     drawPeople(summary);
     drawFailures(summary.failures, mayEngineer, retry);
     drawRounds(byId("rounds"), rounds, showsAllRounds, () => { showsAllRounds = true; draw(); });
-    drawClasses(byId("per-class"), summary.classes, measured?.metrics.per_class ?? {});
-    setText(byId("confusion-words"), drawConfusion(byId("confusion"), measured?.metrics.confusion));
+    drawClasses(byId("per-class"), summary.classes, detail.metrics.per_class ?? {});
+    setText(byId("confusion-words"), drawConfusion(byId("confusion"), detail.metrics.confusion));
     const points = curvePoints(rounds);
     setText(byId("curve-words"), curveWords(points) || "\u00a0");
     if (startButton) {

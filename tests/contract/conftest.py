@@ -1,6 +1,5 @@
-"""Fixtures of the contract tests: a fresh, migrated store on SQLite and on PostgreSQL."""
+"""Stores for the contract tests, on both kinds of database."""
 
-import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,44 +8,18 @@ import pytest
 
 from al_service.storage.store import SqlStore
 from tests.contract.store_world import World
-from tests.postgres_server import PostgresServer, running_postgres
-
-TEMPLATE = "migrated"
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """One PostgreSQL for the whole test run, with a migrated database to copy from."""
-    with running_postgres() as server:
-        store = SqlStore(server.create_database(TEMPLATE))
-        store.migrate()
-        store.close()
-        yield server
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file to copy from."""
-    path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    store = SqlStore(f"sqlite:///{path}")
-    store.migrate()
-    store.close()
-    return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Every contract test runs on both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def store_url(database_url: str) -> str:
     """The URL of an empty, migrated database, once per kind."""
-    if request.param == "sqlite":
-        path = tmp_path / "al.db"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = f"test_{next(_numbers)}"
-    yield server.create_database(name, template=TEMPLATE)
-    server.drop_database(name)
+    return database_url
 
 
 @pytest.fixture

@@ -80,8 +80,8 @@ class Loop:
 
 
 @pytest.fixture
-def loop(tmp_path: Path) -> Iterator[Loop]:
-    settings = Settings(data_dir=tmp_path / "data", device="cpu", heartbeat_s=0.5)
+def loop(tmp_path: Path, database_url: str) -> Iterator[Loop]:
+    settings = Settings(data_dir=tmp_path / "data", database_url=database_url, device="cpu", heartbeat_s=0.5)
     settings.data_dir.mkdir()
     store = SqlStore(settings.database)
     store.migrate()

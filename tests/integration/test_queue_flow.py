@@ -21,6 +21,8 @@ from al_service.loop.annotations import Answer
 from tests.integration.conftest import Loop
 from tests.integration.pets import CLASSES, ask, fill, label, lease, sample_state, say
 
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
+
 
 @pytest.fixture(params=[1, 2], ids=["overlap 1", "overlap 2"])
 def overlap(request: pytest.FixtureRequest) -> int:

@@ -13,6 +13,8 @@ from al_service.loop.jobs import JobLimits
 from tests.integration.conftest import Loop
 from tests.integration.pets import ask, fill, label, lease, sample_state, say
 
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
+
 
 def test_several_answers_of_one_person_are_one_vote(loop: Loop, mia: User, tom: User) -> None:
     ids = fill(loop, overlap=2)
@@ -190,7 +192,7 @@ def at_once(*actions: Callable[[], object]) -> list[Exception]:
         barrier.wait()
         try:
             action()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (what was raised is what the test looks at)
             raised.append(error)
 
     threads = [threading.Thread(target=run, args=(action,)) for action in actions]
