@@ -1,4 +1,4 @@
-"""Rounds as lists show them, kept while they do not change: reading a round means parsing the metrics of all classes."""
+"""Rounds as lists show them, kept while they do not change: to read one is to parse the metrics of all its classes."""
 
 import hashlib
 import threading

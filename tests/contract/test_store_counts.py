@@ -52,6 +52,7 @@ def counted_slowly(store: SqlStore, project_id: int) -> PoolCounts:
         evaluation_total=sum(number for (split, _), number in states.items() if split == "evaluation"),
         evaluation_labelled=states["evaluation", "labelled"],
         train_total=sum(number for (split, _), number in states.items() if split == "train"),
+        train_labelled=states["train", "labelled"],
         rejected=0,
     )
 
@@ -144,7 +145,7 @@ def test_counts_agree_with_the_samples(world: World) -> None:
 
 def test_counts_of_nothing(world: World) -> None:
     with world.store.read() as tx:
-        assert tx.samples.counts(world.project.id) == PoolCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        assert tx.samples.counts(world.project.id) == PoolCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_deleting_by_hand_keeps_the_counts(world: World) -> None:

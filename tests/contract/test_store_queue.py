@@ -91,9 +91,9 @@ class TestSelections:
             }
             assert tx.queue.open_count(world.project.id) == 3
             assert tx.queue.open_count_of_round(old.id) == 2
-            assert tx.queue.retire_all(old.id) == 1
+            assert tx.queue.retire_all(old.id) == 2
             assert tx.queue.find_open_selection(evaluation) is None
-            assert tx.queue.find_open_selection(held) is not None
+            assert tx.queue.find_open_selection(held) is None
 
     def test_skips_are_counted_on_the_selection_that_asked(self, world: World) -> None:
         (sample_id,) = world.add_samples(1)
@@ -135,9 +135,12 @@ class TestFreeSelections:
 
     def test_overlap_asks_several_people_once_each(self, world: World) -> None:
         first, second = world.add_samples(2)
-        world.add_round([first, second])
         with world.store.write() as tx:
             tx.projects.set_config(world.project.id, ProjectConfig(overlap=2))
+            world.project = tx.projects.get(world.project.id)
+        world.add_round([first, second])
+        with world.store.write() as tx:
+            tx.projects.set_config(world.project.id, ProjectConfig(overlap=1))  # counts from the next round on
             (lease,) = world.lease(tx, world.ann)
             assert (free_ids(world, tx, world.ann), free_ids(world, tx, world.bob)) == ([second], [first, second])
             world.answer(tx, first, world.ann, assignment=lease)
@@ -178,12 +181,13 @@ class TestFreeSelections:
 
     def test_the_question_walks_one_index_and_sorts_nothing(self, world_on_sqlite: World) -> None:
         """However long the queue is, finding the next sample reads its first rows only."""
-        values = {"project_id": 1, "user_id": 1, "overlap": 1, "limit": 1}
+        values = {"project_id": 1, "user_id": 1, "limit": 1}
         with world_on_sqlite.store._writing() as connection:
             sql = str(FRESH.params(values).compile(connection, compile_kwargs={"literal_binds": True}))
             plan = [row.detail for row in connection.execute(sa.text(f"EXPLAIN QUERY PLAN {sql}"))]
         assert plan[0] == "SEARCH selections USING INDEX ix_selections_queue (project_id=?)"
-        assert not [step for step in plan if "SCAN" in step or "TEMP B-TREE" in step]
+        # The few votes of one sample are told apart by person; the queue itself is not sorted.
+        assert [step for step in plan if "SCAN" in step or "TEMP" in step] == ["USE TEMP B-TREE FOR count(DISTINCT)"]
 
 
 class TestLeases:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import ModelRecord
+from al_service.domain.records import Chosen, ModelRecord
 from al_service.domain.states import JobKind, RoundState, SelectionState, Stage, StageState
 from al_service.errors import ConflictError, NotFoundError
 from al_service.loop.ports import StageUpdate, Transaction
@@ -153,6 +153,62 @@ class TestRounds:
             assert [found.number for found in tx.rounds.all(world.project.id, limit=2)] == [3, 4]
             assert tx.rounds.all(999) == []
             assert tx.rounds.find_last(999) is None
+
+    def test_states_are_counted(self, world: World) -> None:
+        for _ in range(3):
+            world.add_round([])
+        with world.store.write() as tx:
+            other = tx.projects.add("fish", [], ProjectConfig(), NOW)
+            tx.rounds.add(other, trigger="x", seed=0, watermark=0, label_count=0, idempotency_key=None, now=NOW)
+            assert tx.rounds.count_by_state(world.project.id) == {"closed": 2, "running": 1}
+            assert tx.rounds.count_by_state(other.id) == {"running": 1}
+            assert tx.rounds.count_by_state(999) == {}
+
+    def test_versions_are_of_the_newest_by_number(self, world: World) -> None:
+        made = [world.add_round([]).id for _ in range(4)]
+        with world.store.read() as tx:
+            assert list(tx.rounds.versions(world.project.id, 9)) == made
+            newest = tx.rounds.versions(world.project.id, 2)
+            assert list(newest) == made[2:]
+            assert newest == tx.rounds.versions(world.project.id, 2)
+            assert len(set(newest.values())) == 2
+            assert tx.rounds.versions(999, 9) == {}
+
+    def test_a_version_changes_with_what_people_see(self, world: World) -> None:
+        ids = world.add_samples(2)
+        old, made = world.add_round([]), world.add_round(ids[:1])
+        seen = []
+
+        def look(tx: Transaction) -> None:
+            versions = tx.rounds.versions(world.project.id, 9)
+            seen.append(versions[made.id])
+            assert versions[old.id] == before[old.id]
+
+        with world.store.write() as tx:
+            before = tx.rounds.versions(world.project.id, 9)
+            look(tx)
+            for change in (
+                {"stage": Stage.SCORE},
+                {"model_hash": "m"},
+                {"data_fingerprint": "f"},
+                {"error": "oh"},
+                {"state": RoundState.FAILED, "finished_at": LATER},
+            ):
+                tx.rounds.set_round(made.id, **change)  # type: ignore[arg-type]
+                look(tx)
+            for update in (
+                StageUpdate(state=StageState.RUNNING, started_at=NOW),
+                StageUpdate(attempt=2),
+                StageUpdate(seconds=1.5, finished_at=LATER),
+                StageUpdate(error="oh"),
+            ):
+                tx.rounds.set_stage(made.id, Stage.TRAIN, update)
+                look(tx)
+            tx.queue.add_selections(made.id, [Chosen(ids[1], 1, 0.5, {"code": "random"})])
+            look(tx)
+            world.label(tx, ids[0], world.ann)
+            look(tx)
+        assert len(set(seen)) == len(seen) == 12
 
     def test_unknown_rounds(self, world: World) -> None:
         with world.store.write() as tx:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import RejectedRow
 from al_service.domain.states import JobKind, SampleState, Split
-from al_service.errors import ConflictError, InvalidInputError
+from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.ports import LabelledImage
 from al_service.storage.store import SqlStore
 from tests.contract.store_world import NOW, World, new_sample
@@ -175,6 +175,17 @@ class TestSamples:
             by_hash = tx.samples.find_by_hashes(world.project.id, [*hashes, "unknown"])
         assert [by_name[name].id for name in names] == [by_hash[sha].id for sha in hashes] == ids
         assert "unknown" not in by_name and "unknown" not in by_hash
+
+    def test_many_are_found_by_id_or_none(self, world: World) -> None:
+        ids = world.add_samples(1203)
+        with world.store.write() as tx:
+            world.label(tx, ids[1], world.ann)
+            assert tx.samples.get_many([]) == {}
+            few = tx.samples.get_many([ids[2], ids[1], ids[2]])
+            assert few == {sample_id: tx.samples.get(sample_id) for sample_id in ids[1:3]}
+            assert set(tx.samples.get_many(iter(ids))) == set(ids)
+            with pytest.raises(NotFoundError, match="no sample with id 888888"):
+                tx.samples.get_many([ids[0], 999999, 888888])
 
     def test_nothing_at_once(self, world: World) -> None:
         with world.store.write() as tx:

@@ -1,9 +1,7 @@
 """kill -9, FLUSHALL and full stops in every stage: each acknowledged label is there once, each round ends as usual."""
 
-import os
 import signal
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 

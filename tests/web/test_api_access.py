@@ -202,3 +202,30 @@ def test_users_are_added_once(world):
     assert short.status_code == 400
     assert admin.post("/users", {"name": "tom", "role": "king"}).status_code == 400
     assert "mia" in [user["name"] for user in admin.get("/users").json["users"]]
+
+
+def test_the_audit_log_names_who_did_it(world):
+    world.project()
+    admin, engineer = world.api("admin", "ada"), world.api("engineer", "eve")
+    admin.post("/users", {"name": "mia", "role": "labeler"})
+    admin.patch("/users/mia", {"role": "viewer"})
+    token_id = admin.post("/tokens", {"user": "mia"}).json["token"]["id"]
+    admin.delete(f"/tokens/{token_id}")
+    job_id = engineer.post("/projects/birds/rounds").json["round"]["stages"][0]["job_id"]
+    engineer.post(f"/jobs/{job_id}/cancel")
+    engineer.post(f"/jobs/{job_id}/retry")
+    entries = admin.get("/audit?limit=7").json["entries"]
+    assert [(item["user"], item["action"], item["subject"]) for item in entries] == [
+        ("eve", "job.retry", str(job_id)),
+        ("eve", "job.cancel", str(job_id)),
+        ("eve", "round.start", "birds/1"),
+        ("ada", "token.revoke", str(token_id)),
+        ("ada", "token.create", "mia"),
+        ("ada", "user.change", "mia"),
+        ("ada", "user.add", "mia"),
+    ]
+    assert entries[-1]["details"] == {"role": "labeler"}
+    assert entries[-1]["at"] == "2026-01-02T03:04:05Z"
+    assert admin.get("/audit?limit=1").json["entries"] == entries[:1]
+    assert [admin.get(f"/audit?limit={limit}").status_code for limit in (0, 1001, "x")] == [400] * 3
+    assert engineer.get("/audit").status_code == 403

@@ -117,6 +117,22 @@ def test_a_bug_is_a_500_without_traceback_and_logged_with_one(world, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_paths_and_messages_cannot_forge_lines_of_the_log(world, caplog):
+    for position, error in enumerate((ZeroDivisionError(), UnavailableError("no\nbroker"))):
+
+        def fail(error=error, **path):
+            raise error
+
+        world.app.view_functions["api.show_project"] = fail
+        path = "/projects/birds%0a2026-01-01%20ERROR%20made%20up%0d%1b[2J%e2%80%a8caf%c3%a9"
+        with caplog.at_level(logging.WARNING):
+            assert world.api("viewer").get(path).status_code == (500, 503)[position]
+    lines = [record.getMessage() for record in caplog.records if record.name == "al_service.api.errors"]
+    assert len(lines) == 2
+    assert all(line.isprintable() and r"birds\n2026-01-01 ERROR made up\r\x1b[2J\u2028café" in line for line in lines)
+    assert lines[1].endswith(r"no\nbroker")
+
+
 def test_unavailable_says_when_to_come_back(world):
     def unavailable():
         raise UnavailableError("the database is locked")
@@ -189,10 +205,12 @@ def test_readiness_tells_the_parts_apart(world):
         raise UnavailableError("the broker is silent")
 
     world.queue.workers = list
+    world.clock.advance(2)
     idle = client.get("/health/ready")
     assert (idle.status_code, idle.json["status"]) == (200, "degraded")
     assert idle.json["parts"]["workers"]["ok"] is False
     world.queue.check = silent
+    world.clock.advance(2)
     bad = client.get("/health/ready")
     assert (bad.status_code, bad.json["status"]) == (503, "unavailable")
     assert bad.json["parts"]["broker"] == {"ok": False, "detail": "the broker is silent"}

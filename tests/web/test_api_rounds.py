@@ -1,5 +1,6 @@
 """Rounds and jobs over HTTP: single flight, records, ETags."""
 
+from al_service.api.round_cards import RoundCards
 from al_service.domain.records import RejectedRow
 from al_service.domain.states import Role, Stage
 from al_service.loop.rounds import StageResult
@@ -67,6 +68,98 @@ def test_a_running_stage_shows_its_jobs_progress(world):
         assert train["progress"] == {"done": 3, "total": 20, "text": "epoch 3"}
         assert (train["state"], train["job_id"], train["attempt"]) == ("running", job.id, 1)
         assert found["stages"][1]["progress"] is None
+
+
+CLASS_METRICS = {
+    "per_class": {"cat": {"f1": 0.5}, "dog": {"f1": 0.25}},
+    "confusion": {"classes": ["cat", "dog"], "counts": [[1, 2], [3, 4]]},
+}
+
+
+def test_lists_leave_out_what_grows_with_the_classes(world):
+    world.project()
+    record, _ = world.services.rounds.start("birds")
+    metrics = {"accuracy": 0.5, "accuracy_ci95": [0.4, 0.6], "macro_f1": 0.5, "evaluation_samples": 9, **CLASS_METRICS}
+    world.finish_stage(record, StageResult({"skipped": "no labels yet"}, Stage.SELECT, metrics=metrics))
+    api = world.api("engineer")
+    summary = api.get("/projects/birds/summary").json
+    glances = [
+        api.get("/projects/birds/rounds").json["rounds"][0],
+        summary["round"],
+        summary["last_round"],
+        api.post("/projects/birds/rounds").json["round"],
+    ]
+    for glance in glances:
+        assert glance == glances[0]
+        assert glance["metrics"] == {name: metrics[name] for name in metrics if name not in CLASS_METRICS}
+        assert "config" not in glance
+        assert all("result" not in stage for stage in glance["stages"])
+    full = api.get("/projects/birds/rounds/1").json["round"]
+    assert full["metrics"] == api.get("/projects/birds/rounds/1/metrics").json["metrics"] == metrics
+    assert full["stages"][0]["result"] == {"skipped": "no labels yet"}
+    assert set(glances[0]) < set(full)
+
+
+def test_whatever_changes_in_the_list_changes_its_etag(world):
+    ids = world.project()
+    engineer, labeler = world.api("engineer"), world.api("labeler")
+    seen = []
+
+    def look():
+        answer = engineer.get("/projects/birds/rounds")
+        again = engineer.get("/projects/birds/rounds", headers={"If-None-Match": answer.headers["ETag"]})
+        assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", answer.headers["ETag"])
+        assert again.headers["Cache-Control"] == "private, no-cache"
+        seen.append((answer.headers["ETag"], answer.text))
+
+    look()
+    world.round(ids)
+    look()
+    held = world.lease(labeler)[0]
+    made = labeler.post(f"/assignments/{held['id']}/annotation", {"class_name": "cat"}).json["annotation"]
+    look()
+    record, _ = world.services.rounds.start("birds")
+    look()
+    job = world.services.jobs.claim(record.stage_record(Stage.TRAIN).job_id, 1, "worker-1")
+    look()
+    for done in (1, 2):
+        world.services.jobs.beat(job.id, 1, done=done, total=20)
+        look()
+    engineer.post(f"/jobs/{job.id}/cancel")
+    look()
+    labeler.delete(f"/annotations/{made['id']}")
+    engineer.post(f"/jobs/{job.id}/retry")
+    look()
+    assert len({etag for etag, _ in seen}) == len({text for _, text in seen}) == len(seen)
+
+
+def test_a_list_reads_only_the_rounds_that_changed(world):
+    ids = world.project()
+    for sample_id in ids[:3]:
+        world.round([sample_id])
+        world.services.rounds.cancel("birds", world.services.rounds.all("birds")[-1].number)
+    project_id = world.services.projects.get("birds").id
+    cards = RoundCards()
+    with world.store.read() as tx:
+        versions = tx.rounds.versions(project_id, 200)
+        first, second = cards.of(tx, project_id, versions), cards.of(tx, project_id, versions)
+        changed = cards.of(tx, project_id, {**versions, list(versions)[1]: "another"})
+    assert [first[key].number for key in versions] == [1, 2, 3]
+    assert [second[key] is first[key] for key in versions] == [True] * 3
+    assert [changed[key] is first[key] for key in versions] == [True, False, True]
+
+
+def test_a_long_list_is_read_at_once_and_the_newest_come(world):
+    world.project()
+    api = world.api("engineer")
+    for number in range(1, 13):
+        api.post("/projects/birds/rounds")
+        api.post(f"/projects/birds/rounds/{number}/cancel")
+    api.post("/projects/birds/rounds")
+    for path, numbers in (("?limit=10", range(4, 14)), ("", range(1, 14))):
+        found = api.get(f"/projects/birds/rounds{path}").json["rounds"]
+        assert [item["number"] for item in found] == list(numbers)
+        assert found[-1]["state"] == "running"
 
 
 def test_gets_carry_an_etag_and_answer_304(world):

@@ -14,6 +14,7 @@ from al_service.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from al_service.loop.jobs import SupersededError
 from tests.valkey_server import wait_for
 from tests.workers.file_ledger import FileLedger
 from workers.running import (
@@ -81,6 +82,7 @@ def test_a_claim_that_cannot_be_written_is_an_error_and_nothing_else(ledger):
         (PermissionDeniedError("not yours"), False, "not yours"),
         (StoppedByOperatorError("stopped"), False, "stopped"),
         (UnavailableError("disk full"), True, "disk full"),
+        (ConflictError("another one was faster"), True, "another one was faster"),
         (MemoryLimitError("too large"), True, "too large"),
         (JobTimeoutException("exceeded 3 seconds"), True, "exceeded 3 seconds; raise AL_JOB_TIMEOUT_S"),
         (MemoryError("cuda"), True, "MemoryError: cuda (the traceback is in the log"),
@@ -97,8 +99,8 @@ def test_a_failure_is_written_and_raised_again(ledger, error, retryable, message
     assert failure["message"].startswith(message)
 
 
-@pytest.mark.parametrize("error", [ConflictError("superseded"), JobInterruptedError("cancelled")])
-def test_a_conflict_ends_quietly(ledger, error):
+@pytest.mark.parametrize("error", [SupersededError("superseded"), JobInterruptedError("cancelled")])
+def test_an_attempt_that_no_longer_counts_ends_quietly(ledger, error):
     run(ledger, raising(error))
     assert not ledger.events("fail") and not ledger.events("release")
 
