@@ -8,7 +8,6 @@ import os
 import secrets
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from al_service.domain.states import Stage
@@ -112,11 +111,6 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     for name in ("rq", "rq.worker"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def pid_dir(settings: Settings) -> Path:
-    """Where the supervisor keeps process ids."""
-    return settings.data_dir.resolve() / "run"
 
 
 def replay_round(services: Services, project_name: str, number: int) -> dict[str, Any]:

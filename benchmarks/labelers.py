@@ -42,7 +42,7 @@ class Size:
     queued: int = 20_000
 
 
-QUICK = Size(runs=1, seconds=2.0, queued=3_000)
+QUICK = Size(runs=1, seconds=1.2, queued=3_000)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`al up` and its parts: web, worker, scheduler."""
 
+import errno
 import secrets
 import socket
 import sys
@@ -100,7 +101,7 @@ def free_port(host: str, wanted: int) -> int:
             except PermissionError as error:
                 raise UnavailableError(f"port {port} may not be used by this user; choose one above 1023") from error
             except OSError as error:
-                if error.errno not in (98, 48):
+                if error.errno != errno.EADDRINUSE:
                     raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}") from error
                 continue
             return int(probe.getsockname()[1])

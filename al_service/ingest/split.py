@@ -9,7 +9,6 @@ to the user instead of drawing again, which would let chance choose until it fit
 """
 
 import hashlib
-from collections.abc import Iterable
 
 from al_service.errors import InvalidInputError
 
@@ -30,8 +29,3 @@ def in_evaluation(content_sha256: str, *, fraction: float, seed: int) -> bool:
         raise InvalidFractionError(f"fraction is {fraction}, expected 0 to 1, such as 0.2")
     digest = hashlib.sha256(f"al-evaluation:{seed}:{content_sha256.lower()}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
-
-
-def draw_evaluation(content_hashes: Iterable[str], fraction: float, seed: int) -> frozenset[str]:
-    """Return those of the content hashes that belong to the evaluation split; as `in_evaluation`."""
-    return frozenset(key for key in content_hashes if in_evaluation(key, fraction=fraction, seed=seed))

@@ -148,15 +148,6 @@ class Accounts:
             raise SignInFailedError("name or password is not right")
         return user
 
-    def find_active(self, user_id: int) -> User | None:
-        """The user of a session, or None when the account is gone or switched off."""
-        with self._store.read() as tx:
-            try:
-                user = tx.accounts.get_user(user_id)
-            except NotFoundError:
-                return None
-        return user if user.is_active else None
-
     def create_token(
         self,
         user_name: str,

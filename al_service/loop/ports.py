@@ -24,7 +24,6 @@ from al_service.domain.records import (
     Project,
     RejectedRow,
     Round,
-    RoundStage,
     Sample,
     Selection,
     Token,
@@ -119,9 +118,6 @@ class SampleRows(Protocol):
 
     def find_by_external_ids(self, project_id: int, external_ids: Sequence[str]) -> dict[str, Sample]:
         """Known samples by external id."""
-
-    def find_by_hashes(self, project_id: int, hashes: Sequence[str]) -> dict[str, Sample]:
-        """Known samples by content hash."""
 
     def get(self, sample_id: int) -> Sample:
         """The sample, or NotFoundError."""
@@ -243,9 +239,6 @@ class QueueRows(Protocol):
     def open_count_of_round(self, round_id: int) -> int:
         """Open selections of one round."""
 
-    def skip_count(self, selection_id: int) -> int:
-        """Skips given on this selection that are not undone."""
-
     def add_assignment(
         self, selection: Selection, user_id: int, slot: int, expires_at: datetime, now: datetime
     ) -> Assignment:
@@ -339,17 +332,11 @@ class RoundRows(Protocol):
     def set_stage(self, round_id: int, stage: Stage, update: StageUpdate) -> None:
         """Change the given fields of one stage. error="" clears it."""
 
-    def get_stage(self, round_id: int, stage: Stage) -> RoundStage:
-        """One stage."""
-
     def add_model(self, model: ModelRecord) -> ModelRecord:
         """Store a checkpoint's record (its id is ignored and made anew)."""
 
     def find_model(self, round_id: int) -> ModelRecord | None:
         """The newest model of a round, or None."""
-
-    def find_latest_model(self, project_id: int) -> ModelRecord | None:
-        """The newest model of a project, or None."""
 
 
 class JobRows(Protocol):

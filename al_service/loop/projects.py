@@ -8,7 +8,7 @@ from typing import Any
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Job, Project
 from al_service.domain.states import JobKind, Split
-from al_service.errors import InvalidInputError, NotFoundError
+from al_service.errors import InvalidInputError
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
 from al_service.loop.ports import Store
@@ -148,12 +148,3 @@ def check_class_names(names: Sequence[str]) -> list[str]:
     if repeated:
         raise InvalidInputError(f"class {repeated[0]!r} is named twice")
     return stripped
-
-
-def find_import(store: Store, job_id: int) -> Job:
-    """The import job, or NotFoundError."""
-    with store.read() as tx:
-        job = tx.jobs.get(job_id)
-    if job.kind is not JobKind.INGEST:
-        raise NotFoundError(f"job {job_id} is not an import")
-    return job

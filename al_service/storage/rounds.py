@@ -199,14 +199,6 @@ class SqlRoundRows:
         if self._connection.execute(sa.update(round_stages).where(here).values(values)).rowcount == 0:
             raise _no_round(round_id)
 
-    def get_stage(self, round_id: int, stage: Stage) -> RoundStage:
-        """One stage, or NotFoundError."""
-        here = (round_stages.c.round_id == round_id) & (round_stages.c.stage == stage)
-        row = self._connection.execute(sa.select(round_stages).where(here)).one_or_none()
-        if row is None:
-            raise _no_round(round_id)
-        return _stage(row)
-
     def add_model(self, model: ModelRecord) -> ModelRecord:
         """Store a checkpoint's record (its id is ignored and made anew)."""
         values = {column.name: getattr(model, column.name) for column in models.c if column.name != "id"}
@@ -216,10 +208,6 @@ class SqlRoundRows:
     def find_model(self, round_id: int) -> ModelRecord | None:
         """The newest model of a round, or None."""
         return self._newest_model(models.c.round_id == round_id)
-
-    def find_latest_model(self, project_id: int) -> ModelRecord | None:
-        """The newest model of a project, or None."""
-        return self._newest_model(models.c.project_id == project_id)
 
     def _newest_model(self, condition: "sa.ColumnElement[bool]") -> ModelRecord | None:
         statement = sa.select(models).where(condition).order_by(models.c.id.desc()).limit(1)

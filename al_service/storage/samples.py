@@ -54,10 +54,6 @@ class SqlSampleRows:
         found = self._read_where_in(project_id, samples_table.c.external_id, external_ids)
         return {sample.external_id: sample for sample in found}
 
-    def find_by_hashes(self, project_id: int, hashes: Sequence[str]) -> dict[str, Sample]:
-        """Known samples by content hash."""
-        return {sample.sha256: sample for sample in self._read_where_in(project_id, samples_table.c.sha256, hashes)}
-
     def _read_where_in(self, project_id: int, column: "sa.Column[str]", values: Sequence[str]) -> Iterable[Sample]:
         statement = (
             sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS).where(samples_table.c.project_id == project_id)

@@ -169,22 +169,6 @@ class SqlSelectionRows:
             sa.select(sa.func.count()).select_from(selections).where(*conditions)
         ).scalar_one()
 
-    def skip_count(self, selection_id: int) -> int:
-        """Skips given on this selection that are not undone."""
-        statement = (
-            sa.select(sa.func.count())
-            .select_from(annotations)
-            .join(assignments, assignments.c.id == annotations.c.assignment_id)
-            .join(selections, selections.c.sample_id == annotations.c.sample_id)
-            .where(
-                selections.c.id == selection_id,
-                assignments.c.selection_id == selection_id,
-                is_(annotations.c.kind, AnnotationKind.SKIP),
-                ~is_undone(),
-            )
-        )
-        return self._connection.execute(statement).scalar_one()
-
 
 def selection_from(row: "sa.Row[Any]") -> Selection:
     """A selection from a row that has SELECTION_COLUMNS."""

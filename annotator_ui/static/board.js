@@ -22,8 +22,8 @@ function start(body) {
   let showsAllRounds = false;
   /** @type {{summary?: any, rounds?: any}} */ let latest = {};
   let drawnCurve = "";
-  /** Classes and confusion of one measured round: too large for the list. @type {{key: string, metrics: any}} */
-  let detail = { key: "", metrics: {} };
+  /** Classes and confusion of the last measured round: too large for the list. @type {{key: string, metrics: any}|null} */
+  let detail = null;
   let isFetchingDetail = false;
 
   const poll = createPoll(api, {
@@ -36,20 +36,21 @@ function start(body) {
     },
   });
 
-  // Called after every good poll, so a failed call is made up for by the next one.
+  const lastMeasured = () => latest.rounds?.rounds.findLast((round) => typeof round.metrics.accuracy === "number");
+
+  // Called after every good poll, so a call that failed is made up for by the next one.
   async function fetchDetail() {
-    const measured = latest.rounds?.rounds.findLast((round) => typeof round.metrics.accuracy === "number");
+    const measured = lastMeasured();
     const key = JSON.stringify([measured?.number, measured?.metrics]);
-    if (!measured || key === detail.key || isFetchingDetail) return;
+    if (!measured || key === detail?.key || isFetchingDetail) return;
     isFetchingDetail = true;
     try {
       detail = { key, metrics: (await api.call("GET", `${path}/rounds/${measured.number}/metrics`)).metrics };
-      draw();
     } catch {
-      // The old tables stay.
-    } finally {
-      isFetchingDetail = false;
+      detail ??= { key: "", metrics: {} };
     }
+    isFetchingDetail = false;
+    draw();
   }
 
   function draw() {
@@ -59,8 +60,9 @@ function start(body) {
     drawPeople(summary);
     drawFailures(summary.failures, mayEngineer, retry);
     drawRounds(byId("rounds"), rounds, showsAllRounds, () => { showsAllRounds = true; draw(); });
-    drawClasses(byId("per-class"), summary.classes, detail.metrics.per_class ?? {});
-    setText(byId("confusion-words"), drawConfusion(byId("confusion"), detail.metrics.confusion));
+    // While the numbers of a measured round are on their way, no table says that there are none.
+    if (detail || !lastMeasured()) drawClasses(byId("per-class"), summary.classes, detail?.metrics.per_class ?? {});
+    if (detail?.metrics.confusion || !lastMeasured()) setText(byId("confusion-words"), drawConfusion(byId("confusion"), detail?.metrics.confusion));
     const points = curvePoints(rounds);
     setText(byId("curve-words"), curveWords(points) || "\u00a0");
     if (startButton) {

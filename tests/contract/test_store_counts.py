@@ -84,7 +84,7 @@ class QueueLife(RuleBasedStateMachine):
         with self.world.store.write() as tx:
             other = new_sample(1000 + number)
             tx.samples.add_many(self.world.project.id, [other], self.world.project.created_at)
-            known = tx.samples.find_by_hashes(self.world.project.id, [other.sha256])
+            known = tx.samples.find_by_external_ids(self.world.project.id, [other.external_id])
         self.ids = sorted({*self.ids, *(sample.id for sample in known.values())})
 
     @rule(numbers=st.lists(NUMBER, max_size=4))

@@ -95,22 +95,6 @@ class TestSelections:
             assert tx.queue.find_open_selection(evaluation) is None
             assert tx.queue.find_open_selection(held) is None
 
-    def test_skips_are_counted_on_the_selection_that_asked(self, world: World) -> None:
-        (sample_id,) = world.add_samples(1)
-        world.add_round([sample_id])
-        with world.store.write() as tx:
-            for user in (world.ann, world.bob):
-                (lease,) = world.lease(tx, user)
-                skip = world.answer(tx, sample_id, user, kind=AnnotationKind.SKIP, assignment=lease)
-                world.finish(tx, lease)
-            assert tx.queue.skip_count(lease.selection.id) == 2
-            world.undo(tx, skip)
-            assert tx.queue.skip_count(lease.selection.id) == 1
-            tx.queue.set_selection_state(lease.selection.id, SelectionState.RETIRED)
-        later = world.add_round([sample_id])
-        with world.store.read() as tx:
-            assert tx.queue.skip_count(tx.queue.selections(later.id)[0].id) == 0
-
 
 class TestFreeSelections:
     def test_order_is_round_then_rank_for_everyone(self, world: World) -> None:

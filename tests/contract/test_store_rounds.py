@@ -125,15 +125,14 @@ class TestRounds:
             failed = StageUpdate(state=StageState.FAILED, finished_at=LATER, seconds=9.0, result={"a": 1}, error="oh")
             tx.rounds.set_stage(made.id, Stage.TRAIN, failed)
             tx.rounds.set_stage(made.id, Stage.TRAIN, StageUpdate())
-            found = tx.rounds.get_stage(made.id, Stage.TRAIN)
-            assert found == tx.rounds.get(made.id).stage_record(Stage.TRAIN)
+            found = tx.rounds.get(made.id).stage_record(Stage.TRAIN)
             assert (found.state, found.job_id, found.attempt) == (StageState.FAILED, job.id, 1)
             assert (found.started_at, found.finished_at, found.seconds) == (NOW, LATER, 9.0)
             assert (found.result, found.error) == ({"a": 1}, "oh")
             tx.rounds.set_stage(made.id, Stage.TRAIN, StageUpdate(state=StageState.PENDING, error=""))
-            again = tx.rounds.get_stage(made.id, Stage.TRAIN)
+            again = tx.rounds.get(made.id).stage_record(Stage.TRAIN)
             assert (again.finished_at, again.seconds, again.error) == (None, None, None)
-            assert tx.rounds.get_stage(made.id, Stage.SCORE).state is StageState.PENDING
+            assert tx.rounds.get(made.id).stage_record(Stage.SCORE).state is StageState.PENDING
 
     def test_chosen_and_answered_are_counted(self, world: World) -> None:
         ids = world.add_samples(4)
@@ -216,7 +215,6 @@ class TestRounds:
                 lambda: tx.rounds.set_round(999, error="x"),
                 lambda: tx.rounds.set_round(999, metrics={"a": 1}),
                 lambda: tx.rounds.set_stage(999, Stage.TRAIN, StageUpdate(error="x")),
-                lambda: tx.rounds.get_stage(999, Stage.TRAIN),
             ):
                 with pytest.raises(NotFoundError):
                     act()
@@ -233,7 +231,7 @@ class TestRounds:
                 for n, round_id in enumerate((first.id, second.id, first.id))
             ]
         with world.store.read() as tx:
-            assert tx.rounds.find_model(first.id) == tx.rounds.find_latest_model(world.project.id) == made[2]
+            assert tx.rounds.find_model(first.id) == made[2]
             assert tx.rounds.find_model(second.id) == made[1]
             assert tx.rounds.find_model(999) is None
         assert [(model.artifact, model.metrics) for model in made[:2]] == [

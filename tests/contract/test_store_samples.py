@@ -163,18 +163,17 @@ class TestSamples:
             other = tx.projects.add("fish", [], ProjectConfig(), NOW)
             ids = [tx.samples.add_many(project, [new_sample(1)], NOW)[0] for project in (world.project.id, other.id)]
             assert None not in ids
-            assert tx.samples.find_by_hashes(other.id, [new_sample(1).sha256])[new_sample(1).sha256].id == ids[1]
+            name = new_sample(1).external_id
+            assert tx.samples.find_by_external_ids(other.id, [name])[name].id == ids[1]
 
     def test_thousands_at_once(self, world: World) -> None:
         ids = world.add_samples(3500)
         assert sorted(set(ids)) == ids
         names = [new_sample(i).external_id for i in range(3500)]
-        hashes = [new_sample(i).sha256 for i in range(3500)]
         with world.store.read() as tx:
             by_name = tx.samples.find_by_external_ids(world.project.id, [*names, "unknown"])
-            by_hash = tx.samples.find_by_hashes(world.project.id, [*hashes, "unknown"])
-        assert [by_name[name].id for name in names] == [by_hash[sha].id for sha in hashes] == ids
-        assert "unknown" not in by_name and "unknown" not in by_hash
+        assert [by_name[name].id for name in names] == ids
+        assert "unknown" not in by_name
 
     def test_many_are_found_by_id_or_none(self, world: World) -> None:
         ids = world.add_samples(1203)

@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from al_service.ingest.split import InvalidFractionError, draw_evaluation, in_evaluation
+from al_service.ingest.split import InvalidFractionError, in_evaluation
 
 HASHES = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(5000)]
+
+
+def draw_evaluation(hashes, fraction, seed):
+    return frozenset(one for one in hashes if in_evaluation(one, fraction=fraction, seed=seed))
 
 
 @given(st.permutations(HASHES[:50]), st.integers(0, 50), st.integers(0, 2**40), st.floats(0, 1))
