@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAMES] [--quick] [--out FOLDER]`: JSON lines, one file per benchmark; docs/benchmarks.md explains."""
+"""`python -m benchmarks [NAMES] [--quick] [--out FOLDER]`: JSON lines, a file per benchmark; see docs/benchmarks.md."""
 
 import time
 from collections.abc import Callable

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from al_service.domain.records import Annotation
 
@@ -238,3 +239,22 @@ def test_own_annotations_come_newest_first_with_their_image(world):
     assert world.api("labeler", "tom").get("/projects/birds/annotations/mine").json["annotations"] == []
     assert api.get("/projects/birds/annotations/mine?limit=0").status_code == 400
     assert api.get("/projects/nope/annotations/mine").status_code == 404
+
+
+def test_own_annotations_are_looked_up_together(world):
+    ids = world.project()
+    world.round(ids)
+    api = world.api("labeler", "mia")
+    for held in world.lease(api, 6):
+        api.post(f"/assignments/{held['id']}/annotation", {"class_name": "cat"})
+
+    def statements(limit: int) -> int:
+        seen = []
+        listener = lambda connection, cursor, statement, *more: seen.append(statement)  # noqa: E731
+        sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", listener)
+        found = api.get(f"/projects/birds/annotations/mine?limit={limit}").json["annotations"]
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", listener)
+        assert len(found) == limit
+        return len(seen)
+
+    assert statements(6) == statements(1)

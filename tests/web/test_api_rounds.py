@@ -234,3 +234,18 @@ def test_metrics_that_are_not_numbers_become_null(world):
     record = world.finish_stage(record, StageResult({}, Stage.SELECT, metrics={"ece": None, "text": "é"}))
     answer = world.api(Role.VIEWER).get("/projects/birds/rounds/1/metrics")
     assert answer.json["metrics"] == {"ece": None, "text": "é"}
+
+
+def test_metrics_count_every_round_and_find_the_last_accuracy(world):
+    ids = world.project()
+    world.round(ids[:1])
+    api = world.api("engineer")
+    api.post("/projects/birds/rounds/1/cancel")
+    for number in range(2, 10):
+        api.post("/projects/birds/rounds")
+        api.post(f"/projects/birds/rounds/{number}/cancel")
+    api.post("/projects/birds/rounds")
+    text = world.app.test_client().get("/metrics").text
+    assert 'al_rounds_total{state="cancelled"} 9.0' in text
+    assert 'al_rounds_total{state="running"} 1.0' in text
+    assert 'al_model_accuracy{project="birds",split="evaluation"} 0.5' in text
