@@ -58,7 +58,7 @@ def run(lines: Lines, *, quick: bool) -> None:
         elif archive is None:
             print(f"rounds: CIFAR-10 is left out; set {CIFAR10_VARIABLE} to an archive of its training images")
         else:
-            stages(lines, Case("cifar10", 1000, 3), archive, folder / "in-process-cifar10")
+            stages(lines, Case("cifar10", 200, 3), archive, folder / "in-process-cifar10")
         wait(lines, Case("digits", 30, 2 if quick else 6), folder / "digits", folder / "processes")
 
 
@@ -86,6 +86,8 @@ def stages(lines: Lines, case: Case, location: Path, folder: Path) -> None:
             answer_batch(loop.services, person, truth.class_of_hash)
             loop.work()
             found.append(_round_figures(loop, case))
+            seconds = {what: figures["seconds"] for what, figures in found[-1].items()}
+            lines.add("round", runs=1, dataset=case.dataset, seconds=seconds, labels=found[-1]["train"]["labels"])
     for what in found[0]:
         runs = [figures[what] for figures in found]
         lines.add(what, runs=len(runs), dataset=case.dataset, **_medians(runs))

@@ -122,7 +122,7 @@ def compared(study: Study, ours: Sequence[Curve], random: Sequence[Curve]) -> di
     area = mean_interval([aubc(curve, last) - aubc(other, last) for curve, other in zip(ours, random, strict=True)])
     ends = [curve.accuracy[last] - other.accuracy[last] for curve, other in zip(ours, random, strict=True)]
     end = mean_interval(ends)
-    reached = float(np.mean([curve.accuracy[last] for curve in ours]))
+    reached = np.mean([curve.accuracy for curve in ours], axis=0)
     return {
         "dataset": study.dataset,
         "strategy": ours[0].strategy,
@@ -130,10 +130,12 @@ def compared(study: Study, ours: Sequence[Curve], random: Sequence[Curve]) -> di
         "aubc_difference": area[0],
         "aubc_difference_ci95": area[1],
         "labels": study.labels[last],
-        "accuracy": reached,
+        "accuracy": float(reached[last]),
         "accuracy_difference": end[0],
         "accuracy_difference_ci95": end[1],
-        "random_needs": labels_needed(random, reached),
+        "random_needs": {
+            labels: labels_needed(random, accuracy) for labels, accuracy in zip(study.labels, reached, strict=True)
+        },
         "random_measured_to": random[0].labels[-1],
     }
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 VALIDATION_FRACTION = 0.1
-# With fewer, a tenth is one to four images a class: their loss says little about which epoch is best, and the labels are
-# missed in training. On digits, 150 and 240 labels drawn at random, training on all of them was right 0.8 points more
-# often (14 pairs of runs, 95 % interval 0.1 to 1.4).
+# With fewer, a tenth is one to four images a class: their loss says little about which epoch is best, and the labels
+# are missed in training. On digits, 150 and 240 labels drawn at random, training on all of them was right 0.8 points
+# more often (14 pairs of runs, 95 % interval 0.1 to 1.4).
 VALIDATION_LEAST_PER_CLASS = 50
 # A few labels make few steps in a pass, and steps are what training needs: small sets take smaller minibatches and
 # several passes an epoch.

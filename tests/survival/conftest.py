@@ -1,4 +1,4 @@
-"""One real service for each module, and projects on it that live on from test to test while they prove to be in order."""
+"""One real service for each module, and projects on it that live on from test to test while they prove in order."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -59,9 +59,7 @@ def projects(service: RunningService) -> list[RehearsedProject]:
 
 
 @pytest.fixture
-def new_project(
-    service: RunningService, projects: list[RehearsedProject], images: Path, truth: Truth
-) -> NewProject:
+def new_project(service: RunningService, projects: list[RehearsedProject], images: Path, truth: Truth) -> NewProject:
     """Make a project without images; the one before is put away."""
 
     def make(**more: Any) -> RehearsedProject:

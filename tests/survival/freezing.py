@@ -6,7 +6,7 @@ A frozen process can commit nothing, so what the database says of its job stays 
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,11 +31,6 @@ def has_pending(pid: int, signum: int) -> bool:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd:", "ShdPnd:"))]
     return any(mask >> (signum - 1) & 1 for mask in masks)
-
-
-def wait_pending(pid: int, signum: int, wait_for: Callable[[Callable[[], bool], str], object]) -> None:
-    """Wait until that signal waits for the thaw of the frozen process."""
-    wait_for(lambda: has_pending(pid, signum), f"process {pid} was sent {signal.Signals(signum).name}")
 
 
 def _thread_states(pid: int) -> list[str]:

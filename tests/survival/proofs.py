@@ -88,8 +88,10 @@ def prove_single_flight(project: RehearsedProject) -> None:
 
 def prove_assignments(project: RehearsedProject) -> None:
     """Nobody was handed a sample that somebody else had: leases are long here, so each sample was leased once."""
-    leased = "SELECT sample_id FROM assignments JOIN selections ON selections.id = selection_id WHERE selections.project_id = ?"
-    assert most_common(column(project, leased)) <= 1, "a sample was leased to two people"
+    leased = "SELECT sample_id FROM selections JOIN assignments ON selections.id = selection_id"
+    assert most_common(column(project, f"{leased} WHERE selections.project_id = ?")) <= 1, (
+        "a sample was leased to two people"
+    )
 
 
 def prove_record(project: RehearsedProject, record: dict[str, Any]) -> None:
@@ -113,7 +115,9 @@ def prove_record(project: RehearsedProject, record: dict[str, Any]) -> None:
 
 def prove_batch(project: RehearsedProject, record: dict[str, Any]) -> None:
     """The batch is distinct samples of the pool that had no label, and replays the same."""
-    batch = project.rows("SELECT * FROM selections JOIN samples ON samples.id = sample_id WHERE round_id = ?", record["id"])
+    batch = project.rows(
+        "SELECT * FROM selections JOIN samples ON samples.id = sample_id WHERE round_id = ?", record["id"]
+    )
     ids = [row["sample_id"] for row in batch]
     assert len(ids) == len(set(ids)) == LOOP["labels_per_round"]
     assert {row["split"] for row in batch} == {"pool"}

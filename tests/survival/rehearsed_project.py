@@ -5,9 +5,11 @@ Rows are read straight from the database file; changes go through the doors that
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,17 @@ from tests.survival.freezing import frozen
 from tests.survival.running_service import PATIENCE_S, RunningService
 
 #: A round starts after every few labels, while most of its batch is still with the people: they go on during a crash.
-LOOP = {"labels_per_round": 40, "trigger_labels": 10, "epochs_max": 25}
-#: Often enough to meet a stage of a few milliseconds.
-GLANCE_S = 0.001
+LOOP = {"labels_per_round": 40, "trigger_labels": 10, "epochs_max": 16}
+#: Often enough to meet a stage of some ten milliseconds, and the moment before it.
+GLANCE_S, BLINK_S = 0.004, 0.001
+#: A reply that has left the server is with its reader after this.
+ON_ITS_WAY_S = 0.2
 ENGINEER = "ada"
 
 
 @dataclass(frozen=True)
 class CaughtJob:
-    """A job whose worker stands still: it runs there, or waits at the broker while that worker cannot take it."""
+    """A job that runs in a worker that stands still, or waits while that worker cannot take it."""
 
     id: int
     attempt: int
@@ -139,36 +143,79 @@ class RehearsedProject:
     # -- striking ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def caught(self, kind: str, *, waiting: bool = False) -> Iterator[CaughtJob]:
-        """The worker stands still in the middle of a job of that kind, or (waiting) before it could take it.
+    def caught(self, kind: str) -> Iterator[CaughtJob]:
+        """A worker stands still in the middle of a job of that kind.
 
-        A stage that was over before the worker stood still is tried again with the next round, until one was caught.
+        A stage that was over before the worker stood still is tried again with the next round, until one was caught;
+        so is a worker that holds the database's lock, because nobody else could do anything then.
         """
         while True:
-            worker_pid = self.service.pid("worker-1")
-            look = self._waiting_job if waiting else self._running_job
-            job = self.service.wait_for(lambda look=look: look(kind), f"a {kind} job comes", every_s=GLANCE_S)
-            with frozen(worker_pid):
-                after = look(kind)
-                if after is not None and (after["id"], after["attempt"]) == (job["id"], job["attempt"]):
-                    assert waiting or int(job["worker"].rsplit("-", 2)[1]) == worker_pid
-                    yield CaughtJob(job["id"], job["attempt"], job["number"] or 0, worker_pid)
+            job = self.service.wait_for(lambda: self._running_job(kind), f"a {kind} job runs", every_s=GLANCE_S)
+            pid = int(job["worker"].rsplit("-", 2)[1])
+            with frozen(pid):
+                if _is_same(job, self._running_job(kind)) and self.service.can_be_written():
+                    yield CaughtJob(job["id"], job["attempt"], job["number"] or 0, pid)
                     return
+
+    @contextmanager
+    def caught_waiting(self, kind: str) -> Iterator[CaughtJob]:
+        """The one worker stands still and has not taken a job of that kind, whose message waits at the broker.
+
+        Train jobs are rung by the scheduler, so the worker stands still before; a worker rings for the stages after
+        it by itself and takes them at once, so those are tried with each round until one was caught.
+        """
+        pid = self.service.pid("worker-1")
+        while True:
+            look = self._is_idle if kind == "train" else partial(self._waiting_job, kind)
+            self.service.wait_for(look, f"a moment before a {kind} job begins", every_s=BLINK_S)
+            with frozen(pid):
+                if not look() or not self.service.can_be_written():
+                    continue
+                if kind == "train":
+                    self.service.wait_for(lambda: self._message(kind), f"a {kind} job waits at the broker")
+                if (job := self._message(kind)) is not None:
+                    yield CaughtJob(job["id"], job["attempt"], job["number"], pid)
+                    return
+
+    @contextmanager
+    def caught_before_reply(self) -> Iterator[int]:
+        """The gunicorn worker stands still after an answer was committed and before its sender heard of it."""
+        while True:
+            before = self.stored_count()
+            self.service.wait_for(lambda before=before: self.stored_count() > before, "an answer", every_s=BLINK_S)
+            pid = self.service.web_child()
+            with frozen(pid):
+                time.sleep(ON_ITS_WAY_S)
+                if self.stored_count() > sum(len(person.tally.acknowledged) for person in self.people):
+                    yield pid
+                    return
+
+    def stored_count(self) -> int:
+        """Answers of people that are in the log."""
+        answers = "SELECT count(*) AS n FROM annotations WHERE project_id = ? AND NOT is_import"
+        return int(self.one(answers, self.id)["n"])
 
     def _running_job(self, kind: str) -> sqlite3.Row | None:
         """A job of that kind that has done a part of its work: cold starts have none."""
         self.last_round()
         some_work = {
-            "train": "jobs.progress_text = 'training' AND jobs.progress_done > 0",
+            "train": "rounds.label_count > 0 AND jobs.progress_done > 0",
             "ingest": "EXISTS (SELECT 1 FROM samples WHERE samples.project_id = jobs.project_id)",
         }.get(kind, "rounds.label_count > 0")
         return self._job(kind, f"jobs.state = 'running' AND {some_work}")
 
+    def _is_idle(self) -> bool:
+        """True when people have work and the worker has none."""
+        active = "SELECT 1 FROM jobs WHERE project_id = ? AND state IN ('queued', 'running')"
+        return self.last_round()["state"] == "annotating" and not self.rows(active, self.id)
+
     def _waiting_job(self, kind: str) -> sqlite3.Row | None:
-        """A job of that kind whose message waits in the broker's queue."""
         self.last_round()
-        job = self._job(kind, f"jobs.state = 'queued' AND (rounds.label_count > 0 OR jobs.kind = '{JobKind.INGEST}')")
-        if job is None:
+        return self._job(kind, "jobs.state = 'queued' AND rounds.label_count > 0")
+
+    def _message(self, kind: str) -> sqlite3.Row | None:
+        """The waiting job of that kind if its message is in the broker's queue."""
+        if (job := self._waiting_job(kind)) is None:
             return None
         with self.service.broker() as client:
             queue = f"rq:queue:{QUEUE_OF_JOB[JobKind(kind)]}"
@@ -180,6 +227,10 @@ class RehearsedProject:
         joined = "jobs LEFT JOIN rounds ON rounds.id = jobs.round_id"
         found = self.rows(f"SELECT {columns} FROM {joined} WHERE {wanted} AND {condition}", self.id, kind)
         return found[0] if found else None
+
+
+def _is_same(job: sqlite3.Row, now: sqlite3.Row | None) -> bool:
+    return now is not None and (job["id"], job["attempt"]) == (now["id"], now["attempt"])
 
 
 def engineers_token(service: RunningService) -> str:

@@ -1,4 +1,4 @@
-"""The service as a newcomer starts it, `al up` on a folder of its own, with handles to freeze, kill and restart its parts.
+"""The service as a newcomer starts it, `al up` on a folder of its own, with handles to kill and restart its parts.
 
 Linux only: it reads /proc. Nothing here knows rounds or labels; that is `rehearsed_project.py`.
 """
@@ -89,12 +89,14 @@ class RunningService:
         return own | FAST | {"AL_DATA_DIR": str(self.data_dir), "AL_PORT": str(self._port), "AL_WORKERS": "1"}
 
     @contextmanager
-    def another(self, command: str) -> Iterator[int]:
-        """One more process of the service for the block, started by hand; its process id."""
+    def another(self, command: str, ready: str) -> Iterator[int]:
+        """One more process of the service for the block, started by hand; ready when its log has that word."""
         argv = tied_to_parent([sys.executable, "-m", "al_service", command])
-        with (self.data_dir / f"another-{command}.log").open("ab") as log_file:
+        log_path = self.data_dir / "logs" / f"another-{command}.log"
+        with log_path.open("wb") as log_file:
             process = subprocess.Popen(argv, cwd=ROOT, env=self.environment(), stdout=log_file, stderr=log_file)
         try:
+            self.wait_for(lambda: ready in log_path.read_text(encoding="utf-8"), f"the other {command} is {ready}")
             yield process.pid
             assert process.poll() is None, f"the other {command} ended by itself"
         finally:
@@ -170,6 +172,16 @@ class RunningService:
             self._database.row_factory = sqlite3.Row
             self._database.execute("PRAGMA query_only=ON")
         return self._database.execute(sql, values).fetchall()
+
+    def can_be_written(self) -> bool:
+        """True when nobody keeps the database's write lock."""
+        with closing(sqlite3.connect(self.data_dir / "al.db", isolation_level=None, timeout=1)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            connection.execute("ROLLBACK")
+            return True
 
     def flush_broker(self) -> None:
         """FLUSHALL, as an operator would do it."""

@@ -1,14 +1,14 @@
 """kill -9, FLUSHALL and full stops in every stage: each acknowledged label is there once, each round ends as usual."""
 
 import signal
-from contextlib import nullcontext
+import sqlite3
 
 import pytest
 
 from tests.survival.conftest import NewProject
 from tests.survival.freezing import frozen, has_pending
 from tests.survival.proofs import prove
-from tests.survival.rehearsed_project import RehearsedProject
+from tests.survival.rehearsed_project import GLANCE_S, RehearsedProject
 from tests.survival.running_service import RunningService
 
 STAGES = ("train", "score", "select")
@@ -43,6 +43,18 @@ def test_a_worker_killed_in_a_stage(service: RunningService, project: RehearsedP
     prove(project)
 
 
+def test_a_worker_that_wakes_up_after_its_job_was_given_away(
+    service: RunningService, project: RehearsedProject
+) -> None:
+    """Its late result is refused: one model, one batch, of the attempt that counts."""
+    with service.another("worker", ready="registered"), project.at_work():
+        with project.caught("train") as job:
+            service.wait_for(lambda: job_of(project, job.id)["state"] == "done", "the other worker has done the job")
+        project.run_on(job.round_number)
+    assert job_of(project, job.id)["attempt"] >= 2
+    prove(project)
+
+
 def test_the_scheduler_killed_while_a_round_trains(service: RunningService, project: RehearsedProject) -> None:
     killed = service.pid("scheduler")
     with project.at_work():
@@ -54,22 +66,17 @@ def test_the_scheduler_killed_while_a_round_trains(service: RunningService, proj
 
 
 @pytest.mark.parametrize("part", ["gunicorn worker", "gunicorn master"])
-def test_the_web_process_killed_while_people_answer(
+def test_the_web_process_killed_before_an_answer_is_acknowledged(
     service: RunningService, project: RehearsedProject, part: str
 ) -> None:
     with project.at_work():
-        with project.caught("train") as job:
-            answered = answer_count(project)
-            service.wait_for(lambda: answer_count(project) > answered, "people answer while the round trains")
-            killed = service.web_child() if part == "gunicorn worker" else service.pid("web")
+        with project.caught_before_reply() as answering:
+            number = project.last_round()["number"]
+            killed = answering if part == "gunicorn worker" else service.pid("web")
             service.kill(killed)
-        project.run_on(job.round_number)
+        project.run_on(number)
     assert killed not in (service.web_child(), service.pid("web"))
     prove(project)
-
-
-def answer_count(project: RehearsedProject) -> int:
-    return sum(len(person.tally.acknowledged) for person in project.people)
 
 
 def test_the_broker_killed_while_a_round_trains(service: RunningService, project: RehearsedProject) -> None:
@@ -82,40 +89,55 @@ def test_the_broker_killed_while_a_round_trains(service: RunningService, project
     prove(project)
 
 
-@pytest.mark.parametrize("waiting", [False, True], ids=["while a stage runs", "while a stage waits at the broker"])
-def test_flushall_in_every_stage(service: RunningService, new_project: NewProject, waiting: bool) -> None:
+def test_flushall_while_a_stage_runs(service: RunningService, new_project: NewProject) -> None:
     project = new_project()
     with project.at_work():
-        with frozen(service.pid("worker-1")) if waiting else nullcontext():
-            project.import_images()
-            if waiting:
-                service.flush_broker()
-        if not waiting:
-            with project.caught("ingest"):
-                service.flush_broker()
+        project.import_images()
+        with project.caught("ingest"):
+            service.flush_broker()
         for stage in STAGES:
-            with project.caught(stage, waiting=waiting) as job:
+            with project.caught(stage) as job:
                 service.flush_broker()
+            project.run_on(job.round_number)
+    prove(project)
+
+
+def test_flushall_while_a_stage_waits_for_the_worker(service: RunningService, new_project: NewProject) -> None:
+    """The message is lost, so the job must be announced again."""
+    project = new_project()
+    with project.at_work():
+        with frozen(service.pid("worker-1")):
+            job_id = project.import_images()
+            service.flush_broker()
+            assert job_of(project, job_id)["state"] == "queued"
+        for stage in STAGES:
+            with project.caught_waiting(stage) as job:
+                service.flush_broker()
+                assert job_of(project, job.id)["state"] == "queued"
             project.run_on(job.round_number)
     prove(project)
 
 
 def test_flushall_while_people_annotate(service: RunningService, project: RehearsedProject) -> None:
     with project.at_work():
-        number = annotating_round(project)
-        with frozen(service.pid("scheduler")):
-            service.flush_broker()
-            assert project.last_round()["state"] == "annotating" or number
+        number = flush_while_annotating(project)
         project.run_on(number)
     prove(project)
 
 
-def annotating_round(project: RehearsedProject) -> int:
-    def look() -> int:
-        last = project.last_round()
-        return int(last["number"]) if last["state"] == "annotating" else 0
+def flush_while_annotating(project: RehearsedProject) -> int:
+    """The round that waited for people at the moment of the flush; without a scheduler none can start meanwhile."""
 
-    return project.service.wait_for(look, "people annotate", every_s=0.001)
+    def look() -> sqlite3.Row | None:
+        last = project.last_round()
+        return last if last["state"] == "annotating" else None
+
+    while True:
+        project.service.wait_for(look, "people annotate", every_s=GLANCE_S)
+        with frozen(project.service.pid("scheduler")):
+            if (last := look()) is not None:
+                project.service.flush_broker()
+                return int(last["number"])
 
 
 def test_a_full_stop_while_a_round_trains(service: RunningService, project: RehearsedProject) -> None:

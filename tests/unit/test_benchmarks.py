@@ -74,7 +74,7 @@ def test_a_report_compares_with_random_seed_by_seed(tmp_path: Path) -> None:
     ]
     assert found[-1]["what"] == "against_random"
     assert (found[-1]["aubc_difference"], found[-1]["accuracy_difference"]) == (0.05, 0.1)
-    assert found[-1]["random_needs"] == 30
+    assert found[-1]["random_needs"] == {"10": 10, "20": 30}
 
 
 def test_the_floor_commits_what_it_acknowledges(tmp_path: Path) -> None:
