@@ -12,14 +12,16 @@ from al_service.loop.consensus import believe
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def answer(word: str) -> Annotation:
+def answer(word: str, person: int) -> Annotation:
     kind = {"skip": AnnotationKind.SKIP, "flag": AnnotationKind.FLAG}.get(word, AnnotationKind.LABEL)
     name = word if kind is AnnotationKind.LABEL else None
-    return Annotation(1, 1, 1, 1, 1, kind, name, "key", None, None, False, None, False, NOW)
+    return Annotation(person, 1, 1, person, 1, kind, name, "key", None, None, False, None, False, NOW)
 
 
 def state_of(*words: str, overlap: int = 1, max_skips: int = 3) -> tuple[SampleState, str | None, int]:
-    belief = believe([answer(word) for word in words], overlap=overlap, max_skips=max_skips)
+    """What follows from these answers, each of another person."""
+    answers = [answer(word, person) for person, word in enumerate(words)]
+    belief = believe(answers, overlap=overlap, max_skips=max_skips)
     return belief.state, belief.class_name, belief.votes
 
 

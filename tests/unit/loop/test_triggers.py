@@ -27,8 +27,9 @@ def test_first_round_starts_when_images_are_there_and_the_import_is_over() -> No
     assert decide(CONFIG, replace(fresh, unlabelled=0), NOW) is None
 
 
-@pytest.mark.parametrize(("new_labels", "expected"), [(9, None), (10, "labels"), (11, "labels"), (250, "labels")])
+@pytest.mark.parametrize(("new_labels", "expected"), [(6, None), (7, "labels"), (11, "labels"), (250, "labels")])
 def test_new_labels_are_a_watermark_not_a_modulo(new_labels: int, expected: str | None) -> None:
+    """By default 70 % of a batch starts the next round: people have the rest while it trains."""
     assert decide(CONFIG, replace(FACTS, new_labels=new_labels), NOW) == expected
 
 
@@ -58,7 +59,7 @@ def test_running_failed_and_cancelled_rounds_wait(state: RoundState) -> None:
 def test_annotating_round_is_followed_by_the_next_when_enough_labels_came() -> None:
     facts = replace(FACTS, last_round=replace(LAST, state=RoundState.ANNOTATING))
     assert decide(CONFIG, facts, NOW) is None
-    assert decide(CONFIG, replace(facts, new_labels=10), NOW) == "labels"
+    assert decide(CONFIG, replace(facts, new_labels=7), NOW) == "labels"
 
 
 def test_last_labels_get_one_final_round_and_then_it_is_over() -> None:
