@@ -39,7 +39,7 @@ def up(session: Session, data_dir: Path | None, host: str | None, port: int | No
     )
     settings = session.settings
     chosen = free_port(settings.host, settings.port)
-    if chosen != settings.port:
+    if settings.port and chosen != settings.port:
         click.echo(f"port {settings.port} is taken; using {chosen}")
     settings = replace(settings, port=chosen, data_dir=settings.data_dir.resolve())
     session.flags.update({"port": chosen})
