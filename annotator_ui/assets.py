@@ -79,7 +79,12 @@ def _plotly_version() -> str:
 
 def _serve(name: str, *, is_versioned: bool) -> Response:
     found = str(plotly_path()) if name == PLOTLY_NAME else safe_join(str(STATIC_DIR), name)
-    if found is None or not Path(found).is_file():
+    try:
+        is_there = found is not None and Path(found).is_file()
+    except OSError:
+        # A name too long for the file system is a name we do not have.
+        is_there = False
+    if found is None or not is_there:
         abort(404)
     path = Path(found)
     stat = path.stat()

@@ -30,6 +30,7 @@ from al_service.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from al_service.ingest.names import storable_text
 from al_service.loop.jobs import SupersededError
 from workers.safe_moments import is_delicate
 
@@ -61,6 +62,12 @@ class MemoryLimitError(UnavailableError):
     """The worker process grew above `worker_memory_max_bytes`: the attempt is retried in a fresh process."""
 
     code = "memory_limit"
+
+
+class AttemptFailedError(InvalidInputError):
+    """Stands in, for RQ's records, for an error whose text no database takes."""
+
+    code = "attempt_failed"
 
 
 class JobLedger(Protocol):
@@ -242,8 +249,13 @@ def run_job(
             body(run)
     except BaseException as error:  # also SystemExit of a library: no way out of a body may leave the attempt running
         interrupts.leave()
-        if not _settle(jobs, job, error):
+        if _settle(jobs, job, error):
+            return
+        text = str(error)
+        if text == storable_text(text):
             raise
+        # RQ writes the traceback down and dies of characters that cannot be encoded, and the worker with it.
+        raise AttemptFailedError(storable_text(text)) from None
 
 
 def _settle(jobs: JobLedger, job: Job, error: BaseException) -> bool:
@@ -257,7 +269,8 @@ def _settle(jobs: JobLedger, job: Job, error: BaseException) -> bool:
         return True
     final = (StoppedByOperatorError, InvalidInputError, NotFoundError, PermissionDeniedError)
     try:
-        jobs.fail(job.id, job.attempt, _message(job, error), retryable=not isinstance(error, final))
+        message = storable_text(_message(job, error))
+        jobs.fail(job.id, job.attempt, message, retryable=not isinstance(error, final))
     except AlServiceError as trouble:
         log.error(
             "job %d attempt %d: failure not written, it will count as lost: %s",

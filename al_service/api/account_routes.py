@@ -1,5 +1,7 @@
 """People and tokens, for admins; engineers manage tokens of their own."""
 
+import math
+
 from al_service.api.answers import (
     AccountAnswer,
     AccountFields,
@@ -60,10 +62,17 @@ def create_token(call: Call, body: TokenBody) -> Reply:
     role = body.role or min(call.services.accounts.get_user(owner).role, call.user.role, key=_rank)
     if not call.covers(role):
         raise RoleTooLowError(f"a token with the role {role} is more than you may do yourself ({call.user.role})")
-    token, secret = call.services.accounts.create_token(
-        owner, role, name=body.name, days=body.days, by_user_id=call.user.id
-    )
+    days = min(body.days, _days_left(call))
+    token, secret = call.services.accounts.create_token(owner, role, name=body.name, days=days, by_user_id=call.user.id)
     return Reply(NewTokenAnswer(token=_token(token, owner), secret=secret), 201)
+
+
+def _days_left(call: Call) -> float:
+    """Days until the token that asks expires: what it makes must not outlive it. No limit for a signed-in person."""
+    if call.principal is None or call.principal.token_id is None:
+        return math.inf
+    own = next(token for token in call.services.accounts.tokens(call.user.id) if token.id == call.principal.token_id)
+    return (own.expires_at - call.services.clock()).total_seconds() / 86_400
 
 
 @ROUTES.add("DELETE", "/tokens/<int:token_id>", role=Role.ENGINEER, answers={204: None})

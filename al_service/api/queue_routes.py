@@ -147,7 +147,10 @@ def _answer(body: AnnotationBody) -> Answer:
     ]
     if len(given) != 1:
         raise InvalidInputError("an answer is exactly one of class_name, skip or flag", given=given)
-    key = body.client_key or request.headers.get("Idempotency-Key") or f"server-{uuid.uuid4().hex}"
+    # An empty key is refused, not replaced: a client that sends one means to be safe when it repeats itself.
+    key = request.headers.get("Idempotency-Key") if body.client_key is None else body.client_key
+    if key is None:
+        key = f"server-{uuid.uuid4().hex}"
     return Answer(given[0], body.class_name, key, body.lead_time)
 
 

@@ -42,7 +42,7 @@ def check_csrf(token: str | None) -> None:
     """
     try:
         validate_csrf(token)
-    except ValidationError as error:
+    except (ValidationError, UnicodeError) as error:
         raise CsrfFailedError(f"{error} Send the csrf_token of GET /api/v1/me as X-CSRF-Token.") from error
 
 

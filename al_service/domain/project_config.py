@@ -102,9 +102,17 @@ class ProjectConfig:
         return replace(self, **{key: _convert(key, value, known[key].type) for key, value in values.items()})
 
 
+def _as_float(key: str, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidConfigError(f"{key} is too large a number", key=key) from None
+
+
 def _convert(key: str, value: Any, kind: Any) -> Any:
     if not isinstance(value, str) or kind is str:
-        return float(value) if kind is float and isinstance(value, int) and not isinstance(value, bool) else value
+        is_whole = kind is float and isinstance(value, int) and not isinstance(value, bool)
+        return _as_float(key, value) if is_whole else value
     text = value.strip()
     try:
         if kind is bool:

@@ -71,7 +71,10 @@ def _content(location: str, container: Container, table: str | None, labels: Lab
 
 def _local_path(location: str) -> Path:
     if "://" in location:
-        parts = urlsplit(location)
+        try:
+            parts = urlsplit(location)
+        except ValueError as error:
+            raise InvalidSourceError(f"{location} is no address ({error}): expected {_EXPECTED}") from error
         if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
             raise InvalidSourceError(f"{location} is not on this machine: download it first; expected {_EXPECTED}")
         location = unquote(parts.path, errors="surrogateescape")

@@ -122,15 +122,17 @@ class Table:
         for line, text in enumerate(self._text.split("\n"), start=1):
             if not text.strip():
                 continue
-            try:
-                found = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                yield line, BadLine(line, f"not readable as JSON: {error}")
-                continue
+            yield line, self._json_line(line, text)
+
+    def _json_line(self, line: int, text: str) -> dict[str, str] | BadLine:
+        try:
+            found = json.loads(text)
             if not isinstance(found, dict):
-                yield line, BadLine(line, f'a JSON {type(found).__name__}, expected an object such as {{"image": ...}}')
-                continue
-            yield line, self._flat(line, found)
+                return BadLine(line, f'a JSON {type(found).__name__}, expected an object such as {{"image": ...}}')
+            # Here too: what can be read may be nested too deep to be written again as metadata.
+            return self._flat(line, found)
+        except (ValueError, RecursionError) as error:
+            return BadLine(line, f"not readable as JSON: {error}")
 
     def _flat(self, line: int, found: dict[str, Any]) -> dict[str, str] | BadLine:
         for use in ("image", "id", "label", "split"):

@@ -1,6 +1,7 @@
 """Who may call what: every route against every role, sessions, CSRF, tokens, guessing of passwords."""
 
 import re
+from datetime import datetime
 
 import pytest
 
@@ -229,3 +230,12 @@ def test_the_audit_log_names_who_did_it(world):
     assert admin.get("/audit?limit=1").json["entries"] == entries[:1]
     assert [admin.get(f"/audit?limit={limit}").status_code for limit in (0, 1001, "x")] == [400] * 3
     assert engineer.get("/audit").status_code == 403
+
+
+def test_a_token_made_with_a_token_does_not_outlive_it(world):
+    world.services.accounts.add_user("ada", Role.ADMIN)
+    parent, secret = world.services.accounts.create_token("ada", days=1)
+    with_token = world.api(None)
+    with_token.headers = {"Authorization": f"Bearer {secret}"}
+    child = with_token.post("/tokens", {"days": 3650}).json["token"]
+    assert datetime.fromisoformat(child["expires_at"]) <= parent.expires_at

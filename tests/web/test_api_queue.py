@@ -258,3 +258,16 @@ def test_own_annotations_are_looked_up_together(world):
         return len(seen)
 
     assert statements(6) == statements(1)
+
+
+@pytest.mark.parametrize("where", ["body", "header"])
+def test_an_empty_key_is_refused_not_replaced(world, where):
+    ids = world.project()
+    world.round(ids)
+    mia = world.api("labeler", "mia")
+    [held] = world.lease(mia)
+    body = {"class_name": "cat", **({"client_key": ""} if where == "body" else {})}
+    if where == "header":
+        mia.headers = {**mia.headers, "Idempotency-Key": ""}
+    assert mia.post(f"/assignments/{held['id']}/annotation", body).status_code == 400
+    assert answers_of(world, held["sample_id"]) == []

@@ -182,7 +182,8 @@ def test_static_files_are_kept_for_good_under_their_version_only(site: Site) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["../views.py", "..%2fviews.py", "%2e%2e/views.py", "v-1/../../views.py", "", "no.js", "vendor/x"]
+    "name",
+    ["../views.py", "..%2fviews.py", "%2e%2e/views.py", "v-1/../../views.py", "", "no.js", "vendor/x", "a" * 400],
 )
 def test_only_static_files_are_served(site: Site, name: str) -> None:
     assert site.app.test_client().get(f"/static/{name}").status_code == 404

@@ -19,6 +19,7 @@ from tests.valkey_server import wait_for
 from tests.workers.file_ledger import FileLedger
 from workers.running import (
     WAKE_SIGNAL,
+    AttemptFailedError,
     Interrupts,
     JobInterruptedError,
     MemoryLimitError,
@@ -192,3 +193,11 @@ def test_nothing_is_raised_while_a_failure_is_being_written(ledger, interrupts):
     with pytest.raises(ValueError, match="cause"):
         run(Slow(ledger.folder), raising(ValueError("cause")), interrupts)
     assert len(ledger.events("fail")) == 1
+
+
+def test_an_error_text_that_no_database_takes_is_escaped_and_kills_nobody(ledger):
+    with pytest.raises(AttemptFailedError) as caught:
+        run(ledger, raising(InvalidInputError("no file /tmp/\udcff")))
+    assert caught.value.__cause__ is None
+    assert ledger.events("fail")[0]["message"] == "no file /tmp/\\udcff"
+    str(caught.value).encode()

@@ -37,3 +37,8 @@ def test_wrong_values_are_refused_by_name(values: dict[str, object], words: str)
 def test_what_is_stored_comes_back(count: int, fraction: float, strategy: str, guidelines: str) -> None:
     config = ProjectConfig(labels_per_round=count, random_fraction=fraction, strategy=strategy, guidelines=guidelines)
     assert ProjectConfig.from_json(config.to_json()) == config
+
+
+def test_a_number_too_large_for_a_float_is_refused() -> None:
+    with pytest.raises(InvalidConfigError, match="holdout_fraction is too large"):
+        ProjectConfig().with_values({"holdout_fraction": 10**400})

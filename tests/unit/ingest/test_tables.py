@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from al_service.ingest.rows import InvalidSourceError, Limits, SourceRow
+from al_service.ingest.rows import InvalidSourceError, Limits, RejectedRow, SourceRow
 from al_service.ingest.sources import open_source
 from al_service.ingest.tables import Table
 
@@ -246,3 +246,17 @@ def test_what_json_lines_say_comes_back(lines):
         if line["image"].strip():
             assert record.image == line["image"].strip()
             assert record.metadata.get("x", "") == line["x"].replace("\0", "")
+
+
+def test_a_line_nested_too_deep_is_one_bad_line(tmp_path):
+    deep = "[" * 5000 + "]" * 5000
+    (tmp_path / "t.jsonl").write_text(f'{{"image": "a.png", "m": {deep}}}\n{{"image": "b.png"}}\n')
+    with open_source(str(tmp_path / "t.jsonl"), scratch=tmp_path) as source:
+        reasons = [row.reason for row in source if isinstance(row, RejectedRow)]
+    assert "not readable as JSON" in reasons[0]
+
+
+@pytest.mark.parametrize("location", ["file://[", "file:///tmp/%FF"])
+def test_an_odd_address_is_refused_in_words(tmp_path, location):
+    with pytest.raises(InvalidSourceError):
+        open_source(location, scratch=tmp_path)
