@@ -86,8 +86,7 @@ def stages(lines: Lines, case: Case, location: Path, folder: Path) -> None:
             answer_batch(loop.services, person, truth.class_of_hash)
             loop.work()
             found.append(_round_figures(loop, case))
-            seconds = {what: figures["seconds"] for what, figures in found[-1].items()}
-            lines.add("round", runs=1, dataset=case.dataset, seconds=seconds, labels=found[-1]["train"]["labels"])
+            lines.add("round", runs=1, dataset=case.dataset, **found[-1])
     for what in found[0]:
         runs = [figures[what] for figures in found]
         lines.add(what, runs=len(runs), dataset=case.dataset, **_medians(runs))
