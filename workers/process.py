@@ -15,6 +15,7 @@ RQ's kill-horse command does nothing here: there is no horse.
 """
 
 import faulthandler
+import importlib
 import logging
 import os
 import secrets
@@ -297,6 +298,8 @@ def main(settings: Settings, queues: Sequence[str] = QUEUES) -> int:
         interrupts=interrupts,
         memory_max_bytes=settings.worker_memory_max_bytes,
     )
+    # Ready means ready: the jobs with torch are loaded now, not when the first message calls them by name.
+    importlib.import_module("workers.jobs")
     opened = context.open_context(settings, worker.name)
     opened.interrupts = interrupts
     context.install(opened)
