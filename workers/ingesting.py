@@ -2,7 +2,8 @@
 reason.
 
 Killed anywhere and started again it ends the same: what is stored is recognised by external id or content hash, the
-evaluation split is drawn by content (not by order), and labels carry a key per sample.
+evaluation split is drawn by content (not by order), and labels carry a key per sample. Only its report differs: it
+counts what the last attempt did, and calls the rest already there.
 """
 
 import shutil
