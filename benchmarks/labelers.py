@@ -38,7 +38,7 @@ class Size:
 
     labelers: tuple[int, ...] = (1, 8, 32)
     runs: int = 5
-    seconds: float = 4.0
+    seconds: float = 3.0
     queued: int = 20_000
 
 
