@@ -43,7 +43,7 @@ class Study:
 
 
 DIGITS = Study("digits", 1797, tuple(range(30, 241, 30)), (360, 480), STRATEGIES, tuple(range(10)))
-DIGITS_QUICK = Study("digits", 1797, (30, 60, 90), (120,), STRATEGIES[:2], (0, 1))
+DIGITS_QUICK = Study("digits", 1797, (30, 60, 90), (), STRATEGIES[:2], (0, 1))
 CIFAR10 = Study(
     "cifar10",
     6250,
