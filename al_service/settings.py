@@ -54,6 +54,18 @@ class Settings:
     web_processes: int = _setting(1, "web server processes", low=1, high=64)
     web_threads: int = _setting(16, "threads per web server process", low=1, high=256)
     device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
+    train_processes: int = _setting(
+        1,
+        "processes that train one model together, one per GPU (or CPU processes on a machine without)",
+        low=1,
+        high=64,
+    )
+    pixel_cache_max_bytes: int = _setting(
+        20 * 2**30,
+        "disk for decoded images; a pool that needs more is kept as small JPEG files instead, decoded when read",
+        low=0,
+        high=2**60,
+    )
     job_timeout_s: int = _setting(7200, "a job that runs longer is stopped and retried", low=1, high=604_800)
     job_attempts_max: int = _setting(3, "attempts before a job is shown as failed", low=1, high=20)
     job_retry_delay_s: float = _setting(

@@ -13,6 +13,15 @@ from al_service.errors import InvalidInputError
 #: Of a batch: the rest is there for people while the next round trains.
 TRIGGER_SHARE = 0.7
 AUGMENTATIONS = ("none", "shift", "shift+flip")
+TRAINING_MODES = ("finetune", "probe")
+WARM_STARTS = ("none", "previous", "shrink_perturb")
+CLASS_BALANCES = ("none", "weights", "sampling")
+MIXED_PRECISIONS = ("auto", "off")
+CURRICULA = ("none", "easy_first", "hard_first", "random_order")
+PACINGS = ("linear", "root", "step")
+DIFFICULTIES = ("previous_round", "knn")
+SEMI_SUPERVISIONS = ("none", "pseudo_labels", "label_spreading")
+PROMOTIONS = ("if_better", "always", "never")
 
 
 class InvalidConfigError(InvalidInputError):
@@ -30,7 +39,17 @@ class ProjectConfig:
     """How a project runs its loop. Every field can be set with `al project set NAME key=value`."""
 
     network: str = _setting("small_cnn", "small_cnn (images up to 64 px) or any torchvision network, e.g. resnet18")
-    weights: str = _setting("none", "none, default (torchvision's, needs the network) or a path to a .safetensors file")
+    weights: str = _setting(
+        "none",
+        "where the backbone starts: none, default (torchvision's, needs the network), pretrained (from the pool, by "
+        "`al pretrain`) or a path to a .safetensors or .pt file",
+    )
+    training_mode: str = _setting(
+        "finetune",
+        "finetune: train every layer on the images; probe: train only the head on stored embeddings of a frozen "
+        "backbone, in seconds (choose weights that know images)",
+        choices=TRAINING_MODES,
+    )
     image_px: int = _setting(
         0, "side of the square the model sees, in pixels; 0 = chosen from the images", low=0, high=1024
     )
@@ -62,6 +81,61 @@ class ProjectConfig:
     learning_rate: float = _setting(0.002, "peak of the cosine schedule", low=1e-7, high=10.0)
     weight_decay: float = _setting(0.01, "AdamW weight decay", low=0.0, high=1.0)
     augment: str = _setting("shift", "training augmentation", choices=AUGMENTATIONS)
+    warm_start: str = _setting(
+        "none",
+        "finetune starts from scratch (none), from the last model (previous), or from the last model shrunk and "
+        "perturbed",
+        choices=WARM_STARTS,
+    )
+    class_balance: str = _setting(
+        "none",
+        "rare classes count more: by weights in the loss, or by sampling them more often",
+        choices=CLASS_BALANCES,
+    )
+    focal_gamma: float = _setting(0.0, "focal loss: weigh hard images more; 0 = off, 2 is usual", low=0.0, high=5.0)
+    label_smoothing: float = _setting(0.0, "share of each label spread over all classes", low=0.0, high=0.5)
+    ema_decay: float = _setting(
+        0.0,
+        "use a moving average of the weights with this decay per step; 0 = off, 0.99 to 0.999 usual",
+        low=0.0,
+        high=0.9999,
+    )
+    mixed_precision: str = _setting("auto", "auto: half precision on a GPU, full on a CPU", choices=MIXED_PRECISIONS)
+    curriculum: str = _setting(
+        "none",
+        "in which order labelled images come into training; helps with wrong labels, seldom otherwise",
+        choices=CURRICULA,
+    )
+    curriculum_pacing: str = _setting("linear", "how fast the rest comes in", choices=PACINGS)
+    curriculum_difficulty: str = _setting(
+        "previous_round",
+        "what counts as hard: the last model's entropy, or how many nearest neighbours have another label",
+        choices=DIFFICULTIES,
+    )
+    semi_supervised: str = _setting(
+        "none",
+        "also learn from unlabelled images: pseudo_labels (finetune) or label_spreading (probe); measured beside the "
+        "plain model every round",
+        choices=SEMI_SUPERVISIONS,
+    )
+    probe_l2: float = _setting(
+        0.0, "weight penalty of the probe; 0 = chosen by cross-validation each round", low=0.0, high=1e6
+    )
+    pretrain_epochs: int = _setting(
+        50, "passes over the pool when `al pretrain` trains a backbone without labels", low=1, high=10_000
+    )
+    promote: str = _setting(
+        "if_better",
+        "whether a round's model becomes the project's model: if_better on the evaluation set, always, or never by "
+        "itself",
+        choices=PROMOTIONS,
+    )
+    score_shard_samples: int = _setting(
+        20_000, "a larger pool is scored in shards of so many images, one job each", low=100, high=1_000_000
+    )
+    reserve_factor: float = _setting(
+        1.0, "further batches kept ready for people who finish while the next round trains", low=0.0, high=20.0
+    )
     seed: int = _setting(0, "seed of every random choice", low=0, high=2**31 - 1)
     guidelines: str = _setting("", "what labelers should know, shown in the page")
 
