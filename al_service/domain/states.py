@@ -117,6 +117,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     SCORE = "score"
     SELECT = "select"
+    PRETRAIN = "pretrain"
 
 
 class JobState(StrEnum):
@@ -139,6 +140,7 @@ QUEUE_OF_JOB: dict[JobKind, str] = {
     JobKind.TRAIN: "gpu",
     JobKind.SCORE: "gpu",
     JobKind.SELECT: "high",
+    JobKind.PRETRAIN: "low",
 }
 QUEUES = ("high", "default", "gpu", "low")
 
