@@ -1,4 +1,4 @@
-"""What a scoring job leaves behind and a selection reads: one file per round, so a replay sees the same numbers.
+"""What scoring jobs leave behind and a selection reads: one file per shard, so a replay sees the same numbers.
 
 The file is a plain .npz (no pickle). Embeddings are float16: k-center on them keeps the covering radius within a few
 thousandths of a percent, at half the bytes.
@@ -6,6 +6,7 @@ thousandths of a percent, at half the bytes.
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +61,38 @@ class ScoredPool:
         except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise InvalidScoredPoolError(f"not a scored pool: {error}; run the score stage again") from error
 
+    @classmethod
+    def merged(cls, shards: Sequence["ScoredPool"]) -> "ScoredPool":
+        """One pool of several shards, in their order.
+
+        Labelled embeddings are taken from the shard that has them.
+
+        Raises:
+            InvalidScoredPoolError: no shards, a sample in two of them, or arrays that only some of them have.
+        """
+        if len(shards) == 1:
+            return shards[0]
+        if not shards:
+            raise InvalidScoredPoolError("a scored pool needs at least one shard; run the score stage again")
+        sample_ids = np.concatenate([shard.sample_ids for shard in shards])
+        if len(np.unique(sample_ids)) != len(sample_ids):
+            raise InvalidScoredPoolError("two shards hold the same sample; run the score stage again")
+        labelled = [shard.labelled_embeddings for shard in shards if shard.labelled_embeddings is not None]
+        return cls(
+            sample_ids,
+            *(_stacked(shards, name) for name in ("probabilities", "embeddings", "sampled_probabilities")),
+            labelled_embeddings=labelled[0] if labelled else None,
+        )
+
+    def after_choosing(self, chosen: Sequence[int]) -> "ScoredPool":
+        """The pool without these samples, which count as labelled from here on: what the next batch is drawn from."""
+        taken = np.isin(self.sample_ids, np.asarray(chosen, self.sample_ids.dtype))
+        left = self.restricted_to(self.sample_ids[~taken])
+        if self.embeddings is None:
+            return left
+        parts = [part for part in (self.labelled_embeddings, self.embeddings[taken]) if part is not None]
+        return replace(left, labelled_embeddings=np.concatenate(parts))
+
     def restricted_to(self, sample_ids: np.ndarray) -> "ScoredPool":
         """Only these samples (those of them that are here), in this object's order."""
         keep = np.isin(self.sample_ids, sample_ids)
@@ -93,3 +126,11 @@ class ScoredPool:
             reason: dict[str, Any] = {"code": "first_look" if strategy != "random" else "random"}
             return replace(drawn, reasons=tuple(dict(reason) for _ in drawn.reasons))
         return strategies.get(strategy).select(pool, size, rng=rng, random_fraction=random_fraction)
+
+
+def _stacked(shards: Sequence[ScoredPool], name: str) -> np.ndarray | None:
+    parts = [getattr(shard, name) for shard in shards]
+    there = [part for part in parts if part is not None]
+    if there and len(there) != len(parts):
+        raise InvalidScoredPoolError(f"{len(there)} of {len(parts)} shards have {name}; run the score stage again")
+    return np.concatenate(there) if there else None

@@ -76,6 +76,13 @@ def import_images(call: Call, project: str, body: ImportBody) -> Reply:
     return Reply(JobAnswer(job=job_fields(job)), 202, {"Location": f"/api/v1/jobs/{job.id}"})
 
 
+@ROUTES.add("POST", "/projects/<project>/pretrainings", role=Role.ENGINEER, answers={200: JobAnswer, 202: JobAnswer})
+def pretrain(call: Call, project: str) -> Reply:
+    """Train a backbone on the pool's images without labels; 200 and the job under way when there is one already."""
+    job, is_new = call.services.projects.pretrain(project, user_id=call.user.id)
+    return Reply(JobAnswer(job=job_fields(job)), 202 if is_new else 200, {"Location": f"/api/v1/jobs/{job.id}"})
+
+
 @ROUTES.add("GET", "/jobs/<int:job_id>", role=Role.VIEWER, answers={200: JobAnswer})
 def show_job(call: Call, job_id: int) -> Reply:
     """A job with its progress; of an import also the first rejected rows (engineers only: names leak labels)."""

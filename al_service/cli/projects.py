@@ -1,4 +1,4 @@
-"""`al project …` and `al ingest`."""
+"""`al project …`, `al ingest` and `al pretrain`."""
 
 import time
 from pathlib import Path
@@ -144,6 +144,34 @@ def _report_import(session: Session, job: Job, as_json: bool) -> None:
         raise InvalidInputError(f"import {job.id} failed: {job.error}")
 
 
+@click.command()
+@click.argument("project_name", metavar="PROJECT")
+@click.option("--no-wait", is_flag=True, help="Return as soon as it is queued.")
+@json_option
+@click.pass_obj
+def pretrain(session: Session, project_name: str, no_wait: bool, as_json: bool) -> None:
+    """Train a backbone on the pool's images, without any label; `weights=pretrained` makes rounds use it."""
+    job, is_new = session.services.projects.pretrain(project_name)
+    if not no_wait:
+        job = follow(session, job)
+    if as_json:
+        print_json({"started": is_new, "job": job_facts(job)})
+    elif job.state is JobState.FAILED:
+        raise InvalidInputError(f"pretraining {job.id} failed: {job.error}")
+    elif job.state is not JobState.DONE:
+        click.echo(f"pretraining {job.id} is {job.state}; `al job show {job.id}` follows it")
+    else:
+        click.echo(_pretrain_words(project_name, job))
+
+
+def _pretrain_words(project_name: str, job: Job) -> str:
+    facts = job.result
+    words = f"{facts['images']} images, {facts['epochs']} epochs, {facts['seconds']:.0f} s"
+    if facts.get("knn_accuracy") is not None:
+        words += f"; k-NN accuracy {facts['knn_accuracy_before']:.3f} before, {facts['knn_accuracy']:.3f} after"
+    return f"{words}\nnext: `al project set {project_name} weights=pretrained`"
+
+
 def follow(session: Session, job: Job) -> Job:
     """Show a job's progress until it is over; says so when no worker is there to do it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -188,4 +216,4 @@ def _facts(item: Project) -> dict[str, Any]:
     }
 
 
-COMMANDS = (project, ingest)
+COMMANDS = (project, ingest, pretrain)

@@ -7,7 +7,7 @@ from typing import Any
 
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Job, Project
-from al_service.domain.states import JobKind, Split
+from al_service.domain.states import JobKind, JobState, Split
 from al_service.errors import InvalidInputError
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
@@ -130,6 +130,27 @@ class Projects:
             )
         self._jobs.ring(job)
         return job
+
+    def pretrain(self, name: str, *, user_id: int | None = None) -> tuple[Job, bool]:
+        """Queue the training of a backbone on the pool's images, without labels: (job, True); (the one under way,
+        False) when there is one already.
+
+        Rounds use the newest such backbone once the project's setting `weights` is `pretrained`.
+
+        Raises:
+            NotFoundError: no such project, or it is archived.
+        """
+        with self._store.write() as tx:
+            project = locked_project(tx, name)
+            active = tx.jobs.all(project_id=project.id, states=[JobState.QUEUED, JobState.RUNNING])
+            running = next((job for job in active if job.kind is JobKind.PRETRAIN), None)
+            if running is not None:
+                return running, False
+            payload = {"epochs": project.config.pretrain_epochs}
+            job = self._jobs.submit(tx, project_id=project.id, kind=JobKind.PRETRAIN, payload=payload)
+            tx.accounts.add_audit(user_id=user_id, action="pretrain", subject=name, details=payload, now=self._clock())
+        self._jobs.ring(job)
+        return job, True
 
 
 def check_class_names(names: Sequence[str]) -> list[str]:

@@ -1,0 +1,78 @@
+"""Scored pools: files, shards that become one pool, and what is left after a batch was chosen."""
+
+import numpy as np
+import pytest
+
+from al_service.acquisition.scored_pool import InvalidScoredPoolError, ScoredPool
+
+
+def _pool(first: int, count: int, labelled: int = 0) -> ScoredPool:
+    rng = np.random.default_rng(first)
+    probabilities = rng.dirichlet(np.ones(3), count).astype(np.float32)
+    embeddings = rng.normal(size=(count, 4)).astype(np.float16)
+    known = rng.normal(size=(labelled, 4)).astype(np.float16) if labelled else None
+    return ScoredPool(np.arange(first, first + count), probabilities, embeddings, labelled_embeddings=known)
+
+
+def test_shards_choose_what_the_whole_pool_chooses() -> None:
+    whole = _pool(10, 60, labelled=5)
+    cuts = (slice(0, 25), slice(25, 26), slice(26, 60))
+    shards = [
+        ScoredPool(
+            whole.sample_ids[cut],
+            whole.probabilities[cut],
+            whole.embeddings[cut],
+            labelled_embeddings=whole.labelled_embeddings if at == 0 else None,
+        )
+        for at, cut in enumerate(cuts)
+    ]
+    merged = ScoredPool.merged([ScoredPool.from_bytes(shard.to_bytes()) for shard in shards])
+    for strategy in ("margin", "k_center", "margin+k_center"):
+        chosen = merged.choose(strategy, 8, seed=3, random_fraction=0.25)
+        assert chosen.sample_ids == whole.choose(strategy, 8, seed=3, random_fraction=0.25).sample_ids
+
+
+def test_the_order_of_shards_does_not_change_the_choice() -> None:
+    shards = [_pool(0, 20), _pool(50, 20), _pool(20, 20)]
+    there = ScoredPool.merged(shards).choose("margin+k_center", 9, seed=1, random_fraction=0.0)
+    back = ScoredPool.merged(shards[::-1]).choose("margin+k_center", 9, seed=1, random_fraction=0.0)
+    assert there.sample_ids == back.sample_ids
+
+
+def test_a_batch_that_was_chosen_counts_as_labelled_for_the_next() -> None:
+    pool = _pool(0, 40, labelled=3)
+    batch = pool.choose("k_center", 6, seed=0, random_fraction=0.0).sample_ids
+    left = pool.after_choosing(batch)
+    assert not set(left.sample_ids.tolist()) & set(batch)
+    assert len(left.sample_ids) == 34
+    assert left.labelled_embeddings is not None
+    assert left.labelled_embeddings.shape == (9, 4)
+    # Greedy k-center goes on as if it had been asked for more at once.
+    more = left.choose("k_center", 5, seed=0, random_fraction=0.0).sample_ids
+    assert (*batch, *more) == pool.choose("k_center", 11, seed=0, random_fraction=0.0).sample_ids
+
+
+def test_a_pool_that_no_model_has_seen_can_be_split_too() -> None:
+    pool = ScoredPool(np.arange(10))
+    left = pool.after_choosing([3, 4])
+    assert left.sample_ids.tolist() == [0, 1, 2, 5, 6, 7, 8, 9]
+    assert ScoredPool.merged([pool]).sample_ids.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("shards", "words"),
+    [
+        ([], "at least one shard"),
+        ([_pool(0, 5), _pool(4, 5)], "the same sample"),
+        ([_pool(0, 5), ScoredPool(np.arange(5, 9))], "1 of 2 shards have probabilities"),
+    ],
+)
+def test_shards_that_do_not_fit_are_refused(shards: list[ScoredPool], words: str) -> None:
+    with pytest.raises(InvalidScoredPoolError, match=words):
+        ScoredPool.merged(shards)
+
+
+@pytest.mark.parametrize("data", [b"", b"no zip", _pool(0, 5).to_bytes()[:-30]])
+def test_damaged_files_say_what_to_do(data: bytes) -> None:
+    with pytest.raises(InvalidScoredPoolError, match="run the score stage again"):
+        ScoredPool.from_bytes(data)
