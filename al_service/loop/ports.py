@@ -131,8 +131,18 @@ class SampleRows(Protocol):
     def class_counts(self, project_id: int) -> dict[str, int]:
         """Labelled pool and train samples by class name (0 for classes without any)."""
 
-    def selectable(self, project_id: int) -> list[tuple[int, str]]:
-        """(sample_id, sha256) of unlabelled pool samples, by id. Samples with an open selection are included."""
+    def selectable(
+        self, project_id: int, first_id: int | None = None, last_id: int | None = None
+    ) -> list[tuple[int, str]]:
+        """(sample_id, sha256) of unlabelled pool samples, by id. Samples with an open selection are included.
+
+        With first_id or last_id only those of this range, both ends included.
+        """
+
+    def selectable_ranges(self, project_id: int, size: int) -> list[tuple[int, int, int]]:
+        """(first id, last id, how many) of consecutive stretches of `selectable`, each of `size` samples, the last one
+        of what is left. Memory does not grow with the pool.
+        """
 
     def unlabelled_evaluation_ids(self, project_id: int) -> list[int]:
         """Evaluation samples without label that are not in the queue, by id."""
@@ -360,6 +370,9 @@ class JobRows(Protocol):
     def all(self, *, project_id: int | None = None, states: Iterable[str] | None = None, limit: int = 100) -> list[Job]:
         """Jobs, newest first."""
 
+    def of_round(self, round_id: int, kind: JobKind | None = None) -> list[Job]:
+        """Jobs of one round, of one kind if given, oldest first."""
+
     def due(self, now: datetime, announced_before: datetime, limit: int = 100) -> list[Job]:
         """Queued jobs whose not_before has come and that were never announced or last announced before that time."""
 
@@ -379,7 +392,10 @@ class JobRows(Protocol):
         total: int | None = None,
         text: str | None = None,
     ) -> bool:
-        """Heartbeat and progress of a running attempt; False when it no longer counts (superseded, cancelled, over)."""
+        """Heartbeat and progress of a running attempt; False when it no longer counts (superseded, cancelled, over).
+
+        A new text or a smaller `done` is new work (progress_since); it began at the heartbeat before this one.
+        """
 
     def finish(self, job_id: int, attempt: int, result: dict[str, Any], now: datetime) -> bool:
         """running -> done if this attempt still counts; False when it was superseded (then store nothing)."""
@@ -394,8 +410,8 @@ class JobRows(Protocol):
 
         With `counted` False attempts_max grows with it: the attempt was nobody's fault."""
 
-    def cancel(self, job_id: int, now: datetime) -> bool:
-        """queued or running -> cancelled."""
+    def cancel(self, job_id: int, now: datetime, *, why: str | None = None) -> bool:
+        """queued or running -> cancelled; why: kept as the job's error (None: a person stopped this very job)."""
 
     def reset(self, job_id: int, now: datetime) -> bool:
         """failed or cancelled -> queued as attempt + 1 with attempts_max raised to allow it (a person pressed
@@ -529,6 +545,15 @@ class Artifacts(Protocol):
 
     def has(self, name: str) -> bool:
         """True when there."""
+
+    def names(self, prefix: str) -> list[str]:
+        """All names that begin so, sorted; "" for all. Fastest where the prefix ends with "/"."""
+
+    def size(self, name: str) -> int:
+        """Bytes, or NotFoundError."""
+
+    def delete(self, name: str) -> None:
+        """Remove; one that is not there is fine."""
 
 
 def image_name(sha256: str) -> str:

@@ -15,6 +15,7 @@ NAME_BYTES_MAX = 1000
 PART_BYTES_MAX = 200
 #: From so many files on, flushing the whole disk twice is cheaper than flushing each file and folder.
 FLUSH_TOGETHER_FROM = 8
+TEMPORARY_SUFFIX = ".part"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -40,7 +41,7 @@ class FileArtifacts:
         Raises:
             InvalidInputError: not a relative name of plain parts divided by '/'.
         """
-        return self._root.joinpath(*_checked_parts(name))
+        return self._root.joinpath(*checked_parts(name))
 
     def put(self, name: str, data: bytes) -> None:
         """Store durably and atomically; an existing one is replaced. On disk (file and folders) when it returns.
@@ -50,18 +51,18 @@ class FileArtifacts:
             ArtifactStorageError: the disk is full or refuses.
         """
         target = self.path(name)
-        temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+        temporary = target.with_name(f".{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
         try:
-            _make_folders(target.parent)
+            make_folders(target.parent)
             try:
                 _write_durably(temporary, data)
                 temporary.replace(target)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         except OSError as error:
-            raise self._refusal(target, len(data), error) from error
+            raise storage_refusal(target, len(data), error) from error
 
     def put_many(self, items: Mapping[str, bytes]) -> None:
         """As `put` for each, and durable together: the disk is flushed twice for all of them instead of twice for each.
@@ -77,7 +78,7 @@ class FileArtifacts:
                 self.put(name, data)
             return
         targets = {self.path(name): data for name, data in items.items()}
-        temporaries = {target: target.with_name(f".{uuid.uuid4().hex}.part") for target in targets}
+        temporaries = {target: target.with_name(f".{uuid.uuid4().hex}{TEMPORARY_SUFFIX}") for target in targets}
         try:
             for target, temporary in temporaries.items():
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +88,7 @@ class FileArtifacts:
                 temporary.replace(target)
             _flush_disk(self._root)
         except OSError as error:
-            raise self._refusal(self._root, sum(map(len, items.values())), error) from error
+            raise storage_refusal(self._root, sum(map(len, items.values())), error) from error
         finally:
             for temporary in temporaries.values():
                 temporary.unlink(missing_ok=True)
@@ -106,14 +107,51 @@ class FileArtifacts:
         """True when there."""
         return self.path(name).is_file()
 
-    def _refusal(self, target: Path, size: int, error: OSError) -> ArtifactStorageError:
-        if error.errno in DISK_FULL:
-            free = free_bytes(target)
-            return ArtifactStorageError(
-                f"{target}: no room for {size} bytes, {free} are free; make room or move the data folder",
-                free_bytes=free,
-            )
-        return ArtifactStorageError(f"{target}: cannot be written: {error.strerror}")
+    def names(self, prefix: str) -> list[str]:
+        """As in `Artifacts`. Files that are being written are no artifacts yet.
+
+        Raises:
+            InvalidInputError: a prefix that no name can begin with.
+        """
+        folder, begin = check_prefix(prefix)
+        return sorted(
+            name
+            for path in (self._root / folder).rglob("*")
+            if (name := path.relative_to(self._root).as_posix()).startswith(begin)
+            and not is_unfinished(name)
+            and path.is_file()
+        )
+
+    def size(self, name: str) -> int:
+        """As in `Artifacts`."""
+        path = self.path(name)
+        if not path.is_file():
+            raise NotFoundError(f"no artifact {name!r}", artifact=name)
+        return path.stat().st_size
+
+    def delete(self, name: str) -> None:
+        """As in `Artifacts`; gone for good when it returns."""
+        target = self.path(name)
+        try:
+            target.unlink()
+            sync_folder(target.parent)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return
+        except OSError as error:
+            raise ArtifactStorageError(f"{target}: cannot be removed: {error.strerror}", path=str(target)) from error
+
+
+def storage_refusal(target: Path, size: int, error: OSError) -> ArtifactStorageError:
+    """The own error for a write of so many bytes that the operating system refused."""
+    if error.errno in DISK_FULL:
+        free = free_bytes(target)
+        return ArtifactStorageError(
+            f"{target}: no room for {size} bytes, {free} are free; make room or move the data folder",
+            path=str(target),
+            needed_bytes=size,
+            free_bytes=free,
+        )
+    return ArtifactStorageError(f"{target}: cannot be written: {error.strerror}", path=str(target))
 
 
 def free_bytes(path: Path) -> int:
@@ -122,7 +160,25 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _checked_parts(name: str) -> list[str]:
+def check_prefix(prefix: str) -> tuple[str, str]:
+    """The folder in which to look for names that begin so, and the prefix itself.
+
+    >>> check_prefix("rounds/1/sc")
+    ('rounds/1', 'rounds/1/sc')
+    """
+    if prefix:
+        checked_parts(prefix.removesuffix("/"))
+    return prefix.rpartition("/")[0], prefix
+
+
+def is_unfinished(name: str) -> bool:
+    """True for a file that is still being written, or was when its writer died."""
+    last = name.rpartition("/")[2]
+    return last.startswith(".") and last.endswith(TEMPORARY_SUFFIX)
+
+
+def checked_parts(name: str) -> list[str]:
+    """The parts of an artifact's name; raises InvalidInputError as `FileArtifacts.path`."""
     parts = name.split("/")
     try:
         size = len(name.encode("utf-8"))
@@ -138,12 +194,13 @@ def _checked_parts(name: str) -> list[str]:
     return parts
 
 
-def _make_folders(folder: Path) -> None:
+def make_folders(folder: Path) -> None:
+    """Make the folder and those above it, each on disk when it returns."""
     missing = [folder, *folder.parents]
     missing = missing[: next(i for i, candidate in enumerate(missing) if candidate.is_dir())]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
-        _sync_folder(made.parent)
+        sync_folder(made.parent)
 
 
 def _write_durably(path: Path, data: bytes) -> None:
@@ -168,7 +225,8 @@ def _flush_disk(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in the folder last through a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -23,6 +23,7 @@ FRESH_ATTEMPT: dict[str, Any] = {
     "started_at": None,
     "heartbeat_at": None,
     "finished_at": None,
+    "progress_since": None,
 }
 
 
@@ -72,6 +73,11 @@ class SqlJobRows:
             statement = statement.where(jobs.c.state.in_([_known_state(state) for state in states]))
         return self._read(statement)
 
+    def of_round(self, round_id: int, kind: JobKind | None = None) -> list[Job]:
+        """Jobs of one round, of one kind if given, oldest first."""
+        statement = sa.select(jobs).where(jobs.c.round_id == round_id).order_by(jobs.c.id)
+        return self._read(statement if kind is None else statement.where(is_(jobs.c.kind, kind)))
+
     def due(self, now: datetime, announced_before: datetime, limit: int = 100) -> list[Job]:
         """Queued jobs whose not_before has come and that were never announced or last announced before that time."""
         silent = jobs.c.announced_at.is_(None) | (jobs.c.announced_at < announced_before)
@@ -92,9 +98,9 @@ class SqlJobRows:
 
     def claim(self, job_id: int, attempt: int, worker: str, now: datetime) -> bool:
         """queued -> running if this attempt still counts and is queued; False otherwise (then leave it alone)."""
-        return self._move(
-            job_id, attempt, (JobState.QUEUED,), state=JobState.RUNNING, worker=worker, started_at=now, heartbeat_at=now
-        )
+        values = {"state": JobState.RUNNING, "worker": worker}
+        times = dict.fromkeys(("started_at", "heartbeat_at", "progress_since"), now)
+        return self._move(job_id, attempt, (JobState.QUEUED,), **values, **times)
 
     def beat(
         self,
@@ -106,9 +112,17 @@ class SqlJobRows:
         total: int | None = None,
         text: str | None = None,
     ) -> bool:
-        """Heartbeat and progress of a running attempt; False when it no longer counts (superseded, cancelled, over)."""
+        """Heartbeat and progress of a running attempt; False when it no longer counts (superseded, cancelled, over).
+
+        A new text or a smaller `done` is new work; it began at the heartbeat before this one.
+        """
         progress = {"progress_done": done, "progress_total": total, "progress_text": text}
-        given = {name: value for name, value in progress.items() if value is not None}
+        given: dict[str, Any] = {name: value for name, value in progress.items() if value is not None}
+        if given:
+            is_new_text = sa.false() if text is None else jobs.c.progress_text != text
+            is_less_done = sa.false() if done is None else jobs.c.progress_done > done
+            is_new_work = sa.or_(is_new_text, is_less_done)
+            given["progress_since"] = sa.case((is_new_work, jobs.c.heartbeat_at), else_=jobs.c.progress_since)
         return self._move(job_id, attempt, (JobState.RUNNING,), heartbeat_at=now, **given)
 
     def finish(self, job_id: int, attempt: int, result: dict[str, Any], now: datetime) -> bool:
@@ -133,10 +147,10 @@ class SqlJobRows:
             values["attempts_max"] = jobs.c.attempts_max + 1
         return self._move(job_id, attempt, (JobState.RUNNING, JobState.QUEUED), **values)
 
-    def cancel(self, job_id: int, now: datetime) -> bool:
-        """queued or running -> cancelled."""
+    def cancel(self, job_id: int, now: datetime, *, why: str | None = None) -> bool:
+        """queued or running -> cancelled; why: kept as the job's error (None: a person stopped this very job)."""
         alive = is_(jobs.c.state, JobState.QUEUED, JobState.RUNNING)
-        return self._change(job_id, (alive,), state=JobState.CANCELLED, finished_at=now)
+        return self._change(job_id, (alive,), state=JobState.CANCELLED, finished_at=now, error=why)
 
     def reset(self, job_id: int, now: datetime) -> bool:
         """failed or cancelled -> queued as attempt + 1 with attempts_max raised to allow it (a person asked)."""

@@ -96,14 +96,41 @@ class SqlSampleRows:
         )
         return {row.name: row.labelled for row in self._connection.execute(statement)}
 
-    def selectable(self, project_id: int) -> list[tuple[int, str]]:
-        """(sample_id, sha256) of unlabelled pool samples, by id. Samples with an open selection are included."""
-        statement = (
-            sa.select(samples_table.c.id, samples_table.c.sha256)
+    def selectable(
+        self, project_id: int, first_id: int | None = None, last_id: int | None = None
+    ) -> list[tuple[int, str]]:
+        """(sample_id, sha256) of unlabelled pool samples, by id. Samples with an open selection are included.
+
+        With first_id or last_id only those of this range, both ends included.
+        """
+        statement = sa.select(samples_table.c.id, samples_table.c.sha256).where(_unlabelled(project_id, Split.POOL))
+        if first_id is not None:
+            statement = statement.where(samples_table.c.id >= first_id)
+        if last_id is not None:
+            statement = statement.where(samples_table.c.id <= last_id)
+        return [(row.id, row.sha256) for row in self._connection.execute(statement.order_by(samples_table.c.id))]
+
+    def selectable_ranges(self, project_id: int, size: int) -> list[tuple[int, int, int]]:
+        """(first id, last id, how many) of consecutive stretches of `selectable`, each of `size` samples, the last one
+        of what is left.
+
+        Raises:
+            InvalidInputError: size below 1.
+
+        Cost: one walk along an index in the database; here only the ranges are in memory.
+        """
+        if size < 1:
+            raise InvalidInputError(f"size={size}: a range holds at least 1 sample", size=size)
+        number = sa.func.row_number().over(order_by=samples_table.c.id) - 1
+        numbered = (
+            sa.select(samples_table.c.id, (number // size).label("place"))
             .where(_unlabelled(project_id, Split.POOL))
-            .order_by(samples_table.c.id)
+            .subquery()
         )
-        return [(row.id, row.sha256) for row in self._connection.execute(statement)]
+        count = sa.func.count().label("samples")
+        first, last = sa.func.min(numbered.c.id).label("first"), sa.func.max(numbered.c.id).label("last")
+        statement = sa.select(first, last, count).group_by(numbered.c.place).order_by(numbered.c.place)
+        return [(row.first, row.last, row.samples) for row in self._connection.execute(statement)]
 
     def unlabelled_evaluation_ids(self, project_id: int) -> list[int]:
         """Evaluation samples without label that are not in the queue, by id."""

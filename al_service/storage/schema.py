@@ -185,9 +185,11 @@ jobs = sa.Table(
     columns.time("started_at", nullable=True),
     columns.time("heartbeat_at", nullable=True),
     columns.time("finished_at", nullable=True),
+    columns.time("progress_since", nullable=True),
     columns.index("ix_jobs_by_state", "project_id", "state", "id"),
     columns.index("ix_jobs_due", "not_before", where="state = 'queued'"),
     columns.index("ix_jobs_running", "heartbeat_at", where="state = 'running'"),
+    columns.index("ix_jobs_by_round", "round_id", "id", where="round_id IS NOT NULL"),
 )
 
 job_rejections = sa.Table(
@@ -243,10 +245,12 @@ selections = sa.Table(
     columns.state("state", SelectionState),
     columns.integer("overlap"),
     columns.integer("max_skips"),
+    sa.Column("is_reserve", sa.Boolean(), nullable=False),
     sa.UniqueConstraint("round_id", "sample_id"),
     columns.index("uq_selections_open_sample", "sample_id", unique=True, where="state = 'open'"),
     columns.index("ix_selections_queue", "project_id", "round_id", "rank", "id", where="state = 'open'"),
-    columns.index("ix_selections_by_state", "round_id", "state"),
+    columns.index("ix_selections_reserve", "project_id", "round_id", "rank", "id", where="state = 'reserve'"),
+    columns.index("ix_selections_by_state", "round_id", "is_reserve", "state"),
 )
 
 assignments = sa.Table(

@@ -183,6 +183,7 @@ def selection_from(row: "sa.Row[Any]") -> Selection:
         state=row.selection_state,
         overlap=row.selection_overlap,
         max_skips=row.selection_max_skips,
+        is_reserve=row.selection_is_reserve,
     )
 
 
@@ -193,6 +194,7 @@ def _selection_row(pick: Chosen) -> dict[str, Any]:
         "score": pick.score,
         "reason": pick.reason,
         "state": pick.state,
+        "is_reserve": pick.is_reserve,
     }
 
 
