@@ -1,23 +1,33 @@
 """What a network says of images: logits, probabilities, embeddings, and probabilities under dropout masks.
 
-The backbone runs once per image. MC dropout happens in the head alone: M masks over the embedding are drawn once,
-shared by all images (so that passes are consistent functions, which joint scores need), folded into the head's weights,
-and all passes are one matrix product. Cost of the passes: N M C D multiplications, next to nothing beside a backbone.
+The backbone runs once per image; dropout passes cost about nothing beside it, see mc_dropout.py. While the network is
+busy with one minibatch the next is read from disk. Embeddings that are kept already need the head alone:
+`head_outputs`. Called by workers. See docs/scoring.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from al_service.errors import InvalidInputError
-from al_service.learning.networks import Head, Network
+from al_service.learning import minibatch_size as sizing
+from al_service.learning.dropout_replay import PassOutputs
+from al_service.learning.mc_dropout import FoldedHead, Passes, dropout_passes
+from al_service.learning.networks import Network
 from al_service.learning.pixels import check_pixels
+from al_service.learning.read_ahead import read_ahead
 
 OnProgress = Callable[[int, int], None]
+PRECISIONS = ("auto", "float32")
+
+_FEW = 32
+_HEAD_ROWS = 8192
+_sizes_of_this_process = sizing.MinibatchSizes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +46,38 @@ class Inference:
     embeddings: np.ndarray
     sampled_probabilities: np.ndarray | None
 
+    @classmethod
+    def empty(cls, count: int, network: Network, mc_passes: int) -> "Inference":
+        """Room for that many images."""
+        classes = network.class_count
+        return cls(
+            logits=np.empty((count, classes), np.float32),
+            probabilities=np.empty((count, classes), np.float32),
+            embeddings=np.empty((count, network.embedding_width), np.float16),
+            sampled_probabilities=np.empty((count, mc_passes, classes), np.float32) if mc_passes else None,
+        )
+
+    def put(self, start: int, outputs: PassOutputs) -> bool:
+        """Write a minibatch's outputs from that row on; False where a logit is not finite."""
+        rows = slice(start, start + len(outputs.logits))
+        _put(self.logits[rows], outputs.logits)
+        _put(self.probabilities[rows], outputs.logits.softmax(1))
+        _put(self.embeddings[rows], outputs.embeddings)
+        if self.sampled_probabilities is not None and outputs.sampled_probabilities is not None:
+            _put(self.sampled_probabilities[rows], outputs.sampled_probabilities)
+        return bool(np.isfinite(self.logits[rows]).all())
+
 
 def predict(
     network: Network,
     pixels: Any,
     *,
     device: str | torch.device = "cpu",
-    minibatch_size: int = 256,
+    minibatch_size: int | None = None,
     mc_passes: int = 0,
     seed: int = 0,
+    precision: str = "auto",
+    sizes: sizing.MinibatchSizes | None = None,
     on_progress: OnProgress | None = None,
 ) -> Inference:
     """Run the network over all images. It is put on `device` and in evaluation mode; dropout masks live beside it.
@@ -54,64 +87,194 @@ def predict(
         pixels: (N, px, px, 3) uint8 array-like, sliced minibatch by minibatch, so a memory map is never read as a
             whole.
         device: see device.choose.
-        minibatch_size: images at a time; changes speed and memory, not the result beyond float32 rounding.
+        minibatch_size: images at a time; changes speed and memory, not the result beyond rounding. None: found once
+            and remembered. Where memory runs out it is halved and the work goes on.
         mc_passes: M, 0 for none.
         seed: of the masks.
+        precision: "auto" runs a GPU in float16 (back in float32 from the first logit that is not finite), a CPU in
+            float32; "float32" runs both in it. The head is always float32.
+        sizes: where sizes are remembered; None: in this process.
         on_progress: called with (images done, N) after every minibatch; what it raises stops the work and passes
             through.
 
     Raises:
         InvalidPixelsError: pixels of another shape or type.
-        InvalidInputError: minibatch_size < 1 or mc_passes < 0.
+        InvalidInputError: minibatch_size < 1, mc_passes < 0 or an unknown precision.
+        UnsupportedDropoutError: passes are asked for, and the network has dropout that cannot be given masks.
+        OutOfDeviceMemoryError: not even one image fits.
     """
     check_pixels(pixels, network.image_px)
-    if minibatch_size < 1 or mc_passes < 0:
+    if (minibatch_size is not None and minibatch_size < 1) or mc_passes < 0:
         raise InvalidInputError(f"minibatch_size is {minibatch_size} and mc_passes {mc_passes}; expected >= 1 and >= 0")
-    network.to(device).eval()
-    count, classes, width = len(pixels), network.class_count, network.embedding_width
-    logits = np.empty((count, classes), np.float32)
-    embeddings = np.empty((count, width), np.float16)
-    sampled = np.empty((count, mc_passes, classes), np.float32) if mc_passes else None
+    if precision not in PRECISIONS:
+        raise InvalidInputError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    on = torch.device(device)
+    network.to(on).eval()
+    answer = Inference.empty(len(pixels), network, mc_passes)
+    with _channels_last(network), dropout_passes(network, mc_passes, seed) as passes:
+        scoring = _Scoring(network, passes, on, on.type == "cuda" and precision == "auto")
+        memory = _Remembered(scoring, sizes or _sizes_of_this_process, mc_passes)
+        size = minibatch_size or memory.size(pixels)
+        scoring.score(pixels, size, answer, memory, on_progress)
+    return answer
+
+
+def embed(network: Network, pixels: Any, **options: Any) -> np.ndarray:
+    """(N, D) float16 embeddings; arguments and errors as `predict`, without passes."""
+    return predict(network, pixels, **options).embeddings
+
+
+def head_outputs(
+    network: Network, embeddings: Any, *, device: str | torch.device = "cpu", mc_passes: int = 0, seed: int = 0
+) -> Inference:
+    """As `predict` for images whose embeddings are known; the backbone is not run.
+
+    Dropout passes are those of the head: a backbone with dropout of its own (vgg, alexnet) needs `predict` for all.
+
+    Args:
+        network: its head is put on `device`.
+        embeddings: (N, D) float array-like, sliced; float16 as `embed` gives it.
+        device, mc_passes, seed: as in `predict`.
+
+    Raises:
+        InvalidInputError: embeddings of another width, or mc_passes < 0.
+    """
+    shape = tuple(embeddings.shape)
+    if len(shape) != 2 or shape[1] != network.embedding_width:
+        raise InvalidInputError(f"embeddings have shape {shape}; {network.name} makes (N, {network.embedding_width})")
+    if mc_passes < 0:
+        raise InvalidInputError(f"mc_passes is {mc_passes}, expected at least 0")
+    head = network.head.to(device).eval()
+    answer = Inference.empty(len(embeddings), network, mc_passes)
     with torch.inference_mode():
-        passes = _FoldedPasses(network.head, dropout_masks(network.head, mc_passes, seed)) if mc_passes else None
-        for start in range(0, count, minibatch_size):
-            rows = slice(start, min(count, start + minibatch_size))
-            # A copy, since torch cannot wrap read-only memory.
-            images = torch.from_numpy(np.array(pixels[rows])).to(device).permute(0, 3, 1, 2)
-            embedded = network.embed(images).float()
-            logits[rows] = network.head(embedded).cpu().numpy()
-            embeddings[rows] = embedded.half().cpu().numpy()
-            if passes is not None and sampled is not None:
-                sampled[rows] = passes.logits(embedded).softmax(2).cpu().numpy()
+        folded = FoldedHead(head, mc_passes, seed) if mc_passes else None
+        for start in range(0, len(embeddings), _HEAD_ROWS):
+            rows = torch.from_numpy(np.array(embeddings[start : start + _HEAD_ROWS])).to(device).float()
+            sampled = None if folded is None else folded.probabilities(rows)
+            answer.put(start, PassOutputs(rows, head(rows), sampled))
+    return answer
+
+
+class _Scoring:
+    """One run over images with a network that is on its device and in evaluation mode."""
+
+    def __init__(self, network: Network, passes: Passes, device: torch.device, half: bool) -> None:
+        self.network, self.passes, self.device, self.half = network, passes, device, half
+
+    @property
+    def precision(self) -> str:
+        """Of the backbone now."""
+        return "float16" if self.half else "float32"
+
+    def run(self, images: Tensor) -> PassOutputs:
+        """Outputs of images (n, 3, H, W) on the device."""
+        with torch.autocast(self.device.type, torch.float16, enabled=self.half):
+            return self.passes(images)
+
+    def score(
+        self, pixels: Any, size: int, answer: Inference, memory: "_Remembered", on_progress: OnProgress | None
+    ) -> None:
+        """Fill the answer. On a GPU a minibatch's outputs are fetched while the next one is computed."""
+        waiting: tuple[int, Tensor, PassOutputs] | None = None
+
+        def fetch() -> None:
+            if waiting is None:
+                return
+            start, part, outputs = waiting
+            if not answer.put(start, outputs) and self.half:
+                self._leave_half()
+                answer.put(start, self.run(part))
             if on_progress is not None:
-                on_progress(rows.stop, count)
-    return Inference(logits, _softmax(logits), embeddings, sampled)
+                on_progress(start + len(part), len(pixels))
+
+        with closing(read_ahead(pixels, size, pin=self.device.type == "cuda")) as parts:
+            for first, rows in parts:
+                done = 0
+                while done < len(rows):
+                    part = self.images(rows[done : done + size])
+                    outputs = self._attempt(part)
+                    if outputs is None:
+                        size = memory.halved(len(part))
+                        continue
+                    fetch()
+                    waiting = (first + done, part, outputs)
+                    done += len(part)
+        fetch()
+
+    def images(self, rows: Tensor) -> Tensor:
+        """(n, H, W, 3) in memory -> (n, 3, H, W) on the device, channels last as they lie."""
+        return rows.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+
+    def _attempt(self, part: Tensor) -> PassOutputs | None:
+        """The outputs, or None where memory ran out; returning first lets go of what the failed pass held."""
+        try:
+            return self.run(part)
+        except (RuntimeError, MemoryError) as error:
+            if not sizing.is_out_of_memory(error):
+                raise
+        return None
+
+    def _leave_half(self) -> None:
+        sizing.log.warning("%s overflows in float16; going on in float32", self.network.name)
+        self.half = False
 
 
-def dropout_masks(head: Head, passes: int, seed: int) -> Tensor:
-    """(M, D) float32 masks of the head's dropout, 1 on average; drawn on the CPU, so the same for every device."""
-    rate = head.dropout.p
-    shape = (passes, head.linear.in_features)
-    if rate >= 1:
-        return torch.zeros(shape)
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.rand(shape, generator=generator) >= rate).float() / (1 - rate)
+class _Remembered:
+    """The minibatch size of one kind of run."""
+
+    def __init__(self, scoring: _Scoring, sizes: sizing.MinibatchSizes, mc_passes: int) -> None:
+        network, device = scoring.network, scoring.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        self._scoring, self._sizes = scoring, sizes
+        self._key = sizing.SizeKey(network.name, network.image_px, name, scoring.precision, mc_passes)
+
+    def size(self, pixels: Any) -> int:
+        """As remembered, else found now; a few images are not worth finding it."""
+        known = self._sizes.find(self._key)
+        if known is not None:
+            return known
+        if len(pixels) <= _FEW:
+            return _FEW
+        scoring = self._scoring
+        try:
+            images = scoring.images(torch.from_numpy(np.array(pixels[:_FEW])))
+            size = sizing.choose_size(scoring.network, scoring.run, images, scoring.device, count=len(pixels))
+        except (RuntimeError, MemoryError) as error:
+            if not sizing.is_out_of_memory(error):
+                raise
+            return _FEW  # and down from there
+        if scoring.device.type == "cuda" or len(pixels) >= sizing.WORTH_TRYING:
+            self._sizes.remember(self._key, size)
+        return size
+
+    def halved(self, size: int) -> int:
+        """Half of a size that was too large; remembered.
+
+        Raises:
+            OutOfDeviceMemoryError: it was 1.
+        """
+        key = self._key
+        half = sizing.halved(size, image_px=key.image_px, device=self._scoring.device, network=key.network)
+        self._sizes.lower(key, half)
+        return half
 
 
-class _FoldedPasses:
-    """M masked copies of the head's weights, stacked into one (M C, D) matrix."""
+@contextmanager
+def _channels_last(network: nn.Module) -> Iterator[None]:
+    """Lay convolution weights out as the images lie; afterwards they are the very tensors they were."""
+    weights = [
+        (weight, weight.data)
+        for weight in network.parameters()
+        if weight.ndim == 4 and not weight.is_contiguous(memory_format=torch.channels_last)
+    ]
+    try:
+        for weight, data in weights:
+            weight.data = data.contiguous(memory_format=torch.channels_last)
+        yield
+    finally:
+        for weight, data in weights:
+            weight.data = data
 
-    def __init__(self, head: Head, masks: Tensor) -> None:
-        weight = head.linear.weight.float()
-        masks = masks.to(weight.device)
-        self._shape = (len(masks), len(weight))
-        self._weights = (weight[None] * masks[:, None]).flatten(0, 1)  # (M, C, D) -> (M C, D)
-        self._bias = head.linear.bias.float()
 
-    def logits(self, embeddings: Tensor) -> Tensor:
-        """(n, D) -> (n, M, C)."""
-        return (embeddings @ self._weights.T).unflatten(1, self._shape) + self._bias
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    return torch.from_numpy(logits).softmax(1).numpy()
+def _put(into: np.ndarray, values: Tensor) -> None:
+    torch.from_numpy(into).copy_(values)

@@ -7,6 +7,7 @@ import torch
 from al_service.acquisition import scores
 from al_service.errors import InvalidInputError
 from al_service.learning import inference, networks
+from al_service.learning.dropout_masks import head_masks
 from al_service.learning.pixels import InvalidPixelsError
 
 
@@ -25,7 +26,7 @@ def test_the_outputs_belong_together(digits, trained):
 
 def test_passes_equal_a_loop_over_the_same_masks(digits, trained):
     found = inference.predict(trained, digits.pixels[:30], mc_passes=6, seed=5)
-    masks = inference.dropout_masks(trained.head, 6, seed=5)
+    masks = head_masks(trained.head, 6, seed=5)
     assert masks.unique().tolist() == pytest.approx([0, 1 / 0.75])
     with torch.inference_mode():
         embeddings = trained.embed(torch.from_numpy(digits.pixels[:30]).permute(0, 3, 1, 2))
@@ -34,7 +35,7 @@ def test_passes_equal_a_loop_over_the_same_masks(digits, trained):
 
 
 def test_the_mean_of_many_masked_logits_is_the_clean_logit(digits, trained):
-    masks = inference.dropout_masks(trained.head, 20_000, seed=0)
+    masks = head_masks(trained.head, 20_000, seed=0)
     with torch.inference_mode():
         embeddings = trained.embed(torch.from_numpy(digits.pixels[:1]).permute(0, 3, 1, 2))
         masked = trained.head.linear(embeddings * masks)
