@@ -1,0 +1,373 @@
+"""Training a backbone without labels, on the images a project has most of. Labels are for the rounds that follow.
+
+The idea in words: every image of a minibatch is shown in two random views (views.py), and the network learns to tell
+which two belong together (pretraining_objective.py). What survives the changes is what the images show. Optimised by
+AdamW under the cosine schedule of training.py.
+
+A run may be killed at any moment: every random draw depends on the seed and on the number of the step alone, so a run
+that goes on from a state (pretraining_state.py) ends with the same weights, bit for bit.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from al_service.errors import InvalidInputError
+from al_service.learning import networks, pretraining_state
+from al_service.learning.inference import predict
+from al_service.learning.minibatches import minibatches
+from al_service.learning.networks import Network
+from al_service.learning.pixels import check_pixels
+from al_service.learning.pretraining_objective import Projector, contrastive_loss
+from al_service.learning.pretraining_state import Progress
+from al_service.learning.tensor_files import InvalidCheckpointError
+from al_service.learning.training import TrainingDivergedError, schedule
+from al_service.learning.views import Views, random_views
+
+OnProgress = Callable[[int, int], None]
+OnState = Callable[[bytes], None]
+
+LEAST_IMAGES = 2
+NEIGHBOURS = 20
+#: Below this the embeddings of different images are, for all purposes, the same.
+COLLAPSED_SPREAD = 0.02
+_SPREAD_IMAGES = 1024
+_CLASSES = 1  # the head is thrown away
+
+
+class InvalidPretrainingSetError(InvalidInputError):
+    """Too few images, or a probe that does not fit them."""
+
+    code = "invalid_pretraining_set"
+
+
+class NeighbourProbe(NamedTuple):
+    """Labelled images that say what the embedding is worth: are an image's nearest neighbours of its class?
+
+    Args:
+        pixels, class_indices: the neighbours: (N, px, px, 3) uint8 and (N,) whole numbers from 0.
+        eval_pixels, eval_class_indices: the images that are classified by their neighbours.
+    """
+
+    pixels: Any
+    class_indices: Any
+    eval_pixels: Any
+    eval_class_indices: Any
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How to pretrain.
+
+    Args:
+        epochs: passes over all images, and the length of the cosine schedule.
+        minibatch_size: images a step, each in two views. More strangers per step teach more; fewer take less memory.
+        learning_rate: peak of the schedule.
+        weight_decay: AdamW's.
+        temperature: of the loss; lower looks harder at the most similar strangers.
+        views: which changes an image survives; see views.views_for.
+        seed: of initial weights, order, views and dropout.
+        state_every_s: seconds between two states for `on_state`; 0 is after every step. Changes nothing else.
+    """
+
+    epochs: int = 50
+    minibatch_size: int = 256
+    learning_rate: float = 0.002
+    weight_decay: float = 1e-4
+    temperature: float = 0.2
+    views: Views = field(default_factory=Views)
+    seed: int = 0
+    state_every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("minibatch_size", 2), ("seed", 0), ("weight_decay", 0), ("state_every_s", 0)):
+            if not low <= getattr(self, name) < math.inf:
+                raise InvalidInputError(f"{name} is {getattr(self, name)}, expected at least {low}")
+        for name in ("learning_rate", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidInputError(f"{name} is {getattr(self, name)}, expected above 0")
+
+
+@dataclass(frozen=True)
+class PretrainReport:
+    """What pretraining did.
+
+    Args:
+        images, epochs, steps: trained on, and how often.
+        seconds: of wall time, with those before a kill, without the probe's.
+        images_per_s: images (not views) a second.
+        loss: mean of each epoch, in nats; guessing is the logarithm of twice the minibatch size.
+        knn_accuracy_before, knn_accuracy: of the probe with the initial and with the trained backbone; None without
+            a probe, the first also where the run that began had none.
+        spread: of embeddings over the sphere, 0 = all the same, 1 = evenly to all sides.
+        effective_rank: directions that the embeddings use, 1 to D.
+        collapsed: the embeddings of different images are the same; do not use this backbone.
+        warning: why, in words for people; empty where all is well.
+        resumed_step: steps that an earlier run had done; 0 for a fresh run.
+        state_refused: why the given state was not used and the run started anew; empty where it was, or none given.
+    """
+
+    images: int
+    epochs: int
+    steps: int
+    seconds: float
+    images_per_s: float
+    loss: tuple[float, ...]
+    knn_accuracy_before: float | None
+    knn_accuracy: float | None
+    spread: float
+    effective_rank: float
+    collapsed: bool
+    warning: str
+    resumed_step: int
+    state_refused: str
+
+
+def pretrain(
+    network_name: str,
+    pixels: Any,
+    config: PretrainConfig,
+    *,
+    weights: str = "none",
+    device: str | torch.device = "cpu",
+    on_progress: OnProgress | None = None,
+    state: bytes | None = None,
+    on_state: OnState | None = None,
+    probe: NeighbourProbe | tuple[Any, Any, Any, Any] | None = None,
+) -> tuple[Network, PretrainReport]:
+    """A network whose backbone was trained on the images alone, and what that took; its head is of no use.
+
+    The network is on `device` and in evaluation mode. checkpoints.backbone_to_bytes makes the file that
+    networks.build(weights=PATH) starts from.
+
+    Args:
+        network_name: as for networks.build.
+        pixels: (N, px, px, 3) uint8 array-like, N >= 2; read minibatch by minibatch.
+        config: see PretrainConfig.
+        weights: where the backbone starts, as for networks.build.
+        device: see device.choose.
+        on_progress: called with (steps done, all steps) after every minibatch; what it raises stops the run and passes
+            through.
+        state: bytes that `on_state` was given by a run that was cut short. Of another run or damaged, they are not
+            used, and the report says why.
+        on_state: called with the run as bytes every `state_every_s` seconds; keep the newest.
+        probe: labelled images, for k-NN accuracy before and after.
+
+    Raises:
+        InvalidPretrainingSetError: fewer than two images, or a probe that does not fit.
+        InvalidPixelsError: pixels of another shape or type, or not square.
+        TrainingDivergedError: the loss became NaN or infinite.
+        What networks.build raises for a name, a side or weights.
+
+    Random: from config.seed; torch's global generators are left as they were. On the CPU, equal input gives equal
+    weights, bit for bit, at an equal number of threads.
+    """
+    device = torch.device(device)
+    network = _network_for(network_name, pixels, weights, config.seed)
+    labelled = None if probe is None else _checked_probe(NeighbourProbe(*probe), network.image_px)
+    with torch.random.fork_rng(devices=_cuda_indices(device)):
+        run = _Run(network.to(device), pixels, config, device, weights, on_progress, on_state)
+        resumed_step, refused = run.take_up(state)
+        if labelled is not None and resumed_step == 0:
+            run.progress.knn_accuracy_before = knn_accuracy(network, labelled, device)
+        run.to_the_end()
+    network.eval()
+    return network, _report(run, labelled, resumed_step, refused)
+
+
+class _Run:
+    """One pretraining under way."""
+
+    def __init__(
+        self,
+        network: Network,
+        pixels: Any,
+        config: PretrainConfig,
+        device: torch.device,
+        weights: str,
+        on_progress: OnProgress | None,
+        on_state: OnState | None,
+    ) -> None:
+        self.network, self.pixels, self.config, self.device = network, pixels, config, device
+        self.on_progress, self.on_state = on_progress, on_state
+        torch.manual_seed(config.seed)
+        self.projector = Projector(network.embedding_width).to(device)
+        self.modules = {"backbone": network.backbone, "projector": self.projector}
+        parameters = [*network.backbone.parameters(), *self.projector.parameters()]
+        self.optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.steps_per_epoch = len(minibatches(np.arange(len(pixels)), config.minibatch_size))
+        self.steps_max = config.epochs * self.steps_per_epoch
+        self.progress = Progress()
+        settings = asdict(config) | {"network": network.name, "image_px": network.image_px, "weights": weights}
+        del settings["state_every_s"]
+        self.fingerprint = pretraining_state.fingerprint(pixels, settings)
+
+    def take_up(self, state: bytes | None) -> tuple[int, str]:
+        """Go on from a state: the steps it had done, and why it could not be used (or nothing)."""
+        if state is None:
+            return 0, ""
+        try:
+            self.progress = pretraining_state.from_bytes(state, self.modules, self.optimiser, self.fingerprint)
+        except InvalidCheckpointError as error:
+            return 0, f"started anew: {error}"
+        return self.progress.step, ""
+
+    def to_the_end(self) -> None:
+        """All steps that are left."""
+        progress, before = self.progress, self.progress.seconds
+        started = noted = time.perf_counter()
+        while progress.step < self.steps_max:
+            epoch, first = divmod(progress.step, self.steps_per_epoch)
+            order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.pixels))
+            for rows in minibatches(order, self.config.minibatch_size)[first:]:
+                self._step(np.sort(rows))  # files are read faster in order, and the order in a minibatch says nothing
+                now = time.perf_counter()
+                progress.seconds = before + now - started
+                if self.on_state is not None and now - noted >= self.config.state_every_s:
+                    self.on_state(pretraining_state.to_bytes(self.modules, self.optimiser, progress, self.fingerprint))
+                    noted = time.perf_counter()
+                if self.on_progress is not None:
+                    self.on_progress(progress.step, self.steps_max)
+
+    def _step(self, rows: np.ndarray) -> None:
+        progress = self.progress
+        seed = int(np.random.SeedSequence((self.config.seed, progress.step)).generate_state(1)[0])
+        torch.manual_seed(seed)  # dropout
+        generator = torch.Generator().manual_seed(seed)
+        self.network.train()
+        images = torch.from_numpy(np.array(self.pixels[rows])).to(self.device)
+        shown = torch.cat([random_views(images, self.config.views, generator) for _ in range(2)])
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * schedule(progress.step, self.steps_max)
+        loss = contrastive_loss(self.projector(self.network.embed(shown)), self.config.temperature)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingDivergedError(
+                f"the loss became {value} in step {progress.step + 1} of {self.steps_max} at learning_rate "
+                f"{self.config.learning_rate}; lower it"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        progress.step += 1
+        progress.open_loss, progress.open_count = (
+            progress.open_loss + value * len(rows),
+            progress.open_count + len(rows),
+        )
+        if progress.step % self.steps_per_epoch == 0:
+            progress.losses.append(progress.open_loss / progress.open_count)
+            progress.open_loss, progress.open_count = 0.0, 0
+
+
+# -- what it was worth ---------------------------------------------------------------------------------------------
+
+
+def spread_and_rank(embeddings: np.ndarray) -> tuple[float, float]:
+    """How differently images are embedded: spread over the sphere (0 to 1), and directions in use (1 to D).
+
+    Args:
+        embeddings: (N, D) float, N >= 1.
+
+    The spread is the root of the summed variances of the embeddings at length 1: 0 when all point one way, 1 when they
+    point evenly to all sides. The rank is the exponential of the entropy of the covariance's eigenvalues (Roy and
+    Vetterli 2007).
+
+    >>> [round(value, 3) for value in spread_and_rank(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))]
+    [1.0, 2.0]
+    """
+    values = torch.from_numpy(np.asarray(embeddings, np.float64))
+    units = nn.functional.normalize(values, dim=1)
+    centred = units - units.mean(0)
+    variances = torch.linalg.svdvals(centred).square() / len(units)
+    total = float(variances.sum())
+    if total < 1e-12:
+        return 0.0, 1.0
+    shares = variances / total
+    return math.sqrt(total), float(torch.special.entr(shares).sum().exp())
+
+
+def knn_accuracy(network: Network, probe: NeighbourProbe, device: str | torch.device = "cpu") -> float:
+    """Share of the probe's evaluation images whose class most of their 20 nearest (by cosine) have."""
+    bank = _units(predict(network, probe.pixels, device=device).embeddings)
+    classes = torch.from_numpy(np.asarray(probe.class_indices, np.int64))
+    shown = _units(predict(network, probe.eval_pixels, device=device).embeddings)
+    votes_for = nn.functional.one_hot(classes).float()
+    found = torch.cat(
+        [
+            votes_for[(part @ bank.T).topk(min(NEIGHBOURS, len(bank)), dim=1).indices].sum(1).argmax(1)
+            for part in shown.split(1024)
+        ]
+    )
+    return float((found.numpy() == np.asarray(probe.eval_class_indices)).mean())
+
+
+def _units(embeddings: np.ndarray) -> Tensor:
+    return nn.functional.normalize(torch.from_numpy(embeddings.astype(np.float32)), dim=1)
+
+
+def _report(run: _Run, probe: NeighbourProbe | None, resumed_step: int, refused: str) -> PretrainReport:
+    progress, count = run.progress, len(run.pixels)
+    rows = np.unique(np.linspace(0, count - 1, min(count, _SPREAD_IMAGES)).astype(np.int64))
+    spread, rank = spread_and_rank(predict(run.network, run.pixels[rows], device=run.device).embeddings)
+    collapsed = spread < COLLAPSED_SPREAD
+    warning = (
+        f"the embeddings of {len(rows)} images are all but the same (spread {spread:.4f}, expected at least "
+        f"{COLLAPSED_SPREAD}): do not use this backbone. Are the images different? If so, lower learning_rate."
+    )
+    return PretrainReport(
+        images=count,
+        epochs=run.config.epochs,
+        steps=progress.step,
+        seconds=progress.seconds,
+        images_per_s=run.config.epochs * count / max(progress.seconds, 1e-9),
+        loss=tuple(progress.losses),
+        knn_accuracy_before=progress.knn_accuracy_before,
+        knn_accuracy=None if probe is None else knn_accuracy(run.network, probe, run.device),
+        spread=spread,
+        effective_rank=rank,
+        collapsed=collapsed,
+        warning=warning if collapsed else "",
+        resumed_step=resumed_step,
+        state_refused=refused,
+    )
+
+
+# -- checks --------------------------------------------------------------------------------------------------------
+
+
+def _network_for(name: str, pixels: Any, weights: str, seed: int) -> Network:
+    side = int(pixels.shape[1]) if len(pixels.shape) == 4 else 1
+    check_pixels(pixels, side)
+    if len(pixels) < LEAST_IMAGES:
+        raise InvalidPretrainingSetError(
+            f"there are {len(pixels)} images, expected at least {LEAST_IMAGES}: pretraining learns what tells images "
+            "apart; import more"
+        )
+    return networks.build(name, _CLASSES, side, weights, seed)
+
+
+def _checked_probe(probe: NeighbourProbe, image_px: int) -> NeighbourProbe:
+    for pixels, classes, what in (
+        (probe.pixels, probe.class_indices, "pixels"),
+        (probe.eval_pixels, probe.eval_class_indices, "eval_pixels"),
+    ):
+        check_pixels(pixels, image_px)
+        found = np.asarray(classes)
+        if len(pixels) == 0 or found.shape != (len(pixels),) or found.dtype.kind not in "iu" or found.min() < 0:
+            raise InvalidPretrainingSetError(
+                f"the probe has {len(pixels)} {what} and classes of shape {found.shape} and dtype {found.dtype}; "
+                "expected at least one image and a whole number from 0 for each. Leave the probe out if there is none."
+            )
+    return probe
+
+
+def _cuda_indices(device: torch.device) -> list[int]:
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if device.index is None else device.index]
