@@ -8,15 +8,22 @@ from al_service.domain.states import JobKind, JobState, RoundState, Stage, Stage
 
 
 class ProgressFields(Answer):
-    """How far a job is; total is null while nobody knows."""
+    """How far a job is, or all shards of a stage together; null is what nobody knows or what does not apply.
+
+    per_second: images (or epochs, rows) a second by all workers that are at it; seconds_left: at that speed.
+    """
 
     done: int
     total: int | None
     text: str
+    per_second: float | None
+    seconds_left: float | None
+    shards: int | None
+    shards_done: int | None
 
 
 class StageFields(Answer):
-    """One stage of a round; progress only while its job is queued or running."""
+    """One stage of a round; progress only while its jobs are queued or running, job_id: the one that began it."""
 
     stage: Stage
     state: StageState

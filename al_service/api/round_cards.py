@@ -3,12 +3,12 @@
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from al_service import __version__
 from al_service.api.loop_answers import RoundFields
 from al_service.api.shapes import round_fields
-from al_service.domain.records import Job
+from al_service.domain.progress import Progress
 from al_service.loop.ports import Transaction
 
 ROUNDS_KEPT = 4096
@@ -36,7 +36,7 @@ class RoundCards:
         # One more: the open round may be newer than these.
         all_rounds = tx.rounds.all(project_id, limit=len(versions) + 1) if len(missing) > MANY else None
         records = all_rounds if all_rounds is not None else [tx.rounds.get(round_id) for round_id in missing]
-        fresh = {record.id: round_fields(record, {}) for record in records if record.id in missing}
+        fresh = {record.id: round_fields(record, None) for record in records if record.id in missing}
         self._keep(versions, fresh)
         return found | fresh
 
@@ -49,7 +49,6 @@ class RoundCards:
                 self._known.popitem(last=False)
 
 
-def list_etag(versions: Mapping[int, str], jobs: Iterable[Job]) -> str:
-    """The tag of a list of rounds, from their versions and the progress of their jobs, without making the list."""
-    progress = [(job.id, job.progress_done, job.progress_total, job.progress_text) for job in jobs]
+def list_etag(versions: Mapping[int, str], progress: Progress | None) -> str:
+    """The tag of a list of rounds, from their versions and the open one's progress, without making the list."""
     return hashlib.sha256(repr((__version__, list(versions.items()), progress)).encode()).hexdigest()[:32]

@@ -1,7 +1,5 @@
 """Rounds: start, cancel, read. Dashboards poll these, so every GET has an ETag."""
 
-from collections.abc import Iterable
-
 from flask import request
 
 from al_service.api.loop_answers import (
@@ -15,11 +13,11 @@ from al_service.api.requests import IDEMPOTENCY_KEY_LENGTH_MAX, PageQuery, Round
 from al_service.api.round_cards import list_etag
 from al_service.api.routing import Call, Reply, Routes
 from al_service.api.shapes import round_detail, round_fields
-from al_service.domain.records import Job, Round
+from al_service.domain.records import Round
 from al_service.domain.states import Role
 from al_service.errors import InvalidInputError
 from al_service.loop.assignments import active_project
-from al_service.loop.ports import Transaction
+from al_service.loop.progress import stage_progress
 from al_service.loop.rounds import get_round
 
 ROUTES = Routes()
@@ -47,11 +45,11 @@ def list_rounds(call: Call, project: str, query: RoundsQuery) -> Reply:
         project_id = active_project(tx, project).id
         versions = tx.rounds.versions(project_id, query.limit)
         current = tx.rounds.find_open(project_id)
-        jobs = _active_jobs(tx, [current] if current is not None else [])
-        etag = list_etag(versions, jobs.values())
+        progress = stage_progress(tx, current)
+        etag = list_etag(versions, progress)
         if request.if_none_match.contains_weak(etag):
             return Reply(None, 304, etag=etag)
-        of_current = {current.id: round_fields(current, jobs)} if current is not None else {}
+        of_current = {current.id: round_fields(current, progress)} if current is not None else {}
         others = {round_id: version for round_id, version in versions.items() if round_id not in of_current}
         cards = call.context.round_cards.of(tx, project_id, others) | of_current
     return Reply(RoundsAnswer(rounds=[cards[round_id] for round_id in versions]), etag=etag)
@@ -69,9 +67,9 @@ def show_round(call: Call, project: str, number: int, query: PageQuery) -> Reply
     """One round as a full record, with a part of its batch, by rank (`selected` says how many there are)."""
     with call.services.store.read() as tx:
         record = get_round(tx, active_project(tx, project), number)
-        jobs = _active_jobs(tx, [record])
+        progress = stage_progress(tx, record)
         page = tx.queue.selections(record.id)[query.offset : query.offset + query.limit]
-    return Reply(RoundDetailAnswer(round=round_detail(record, jobs, page)))
+    return Reply(RoundDetailAnswer(round=round_detail(record, progress, page)))
 
 
 @ROUTES.add(
@@ -90,18 +88,11 @@ def round_metrics(call: Call, project: str, number: int) -> Reply:
 
 @ROUTES.add("POST", "/projects/<project>/rounds/<int:number>/cancel", role=Role.ENGINEER, answers={200: RoundAnswer})
 def cancel_round(call: Call, project: str, number: int) -> Reply:
-    """End an open round: its job stops, unanswered samples leave the queue, labels stay. 409 when it is over."""
+    """End an open round: its jobs stop, unanswered samples leave the queue, labels stay. 409 when it is over."""
     record = call.services.rounds.cancel(project, number, user_id=call.user.id)
-    return Reply(RoundAnswer(round=round_fields(record, {})))
+    return Reply(RoundAnswer(round=round_fields(record, None)))
 
 
 def _with_progress(call: Call, record: Round) -> RoundFields:
     with call.services.store.read() as tx:
-        return round_fields(record, _active_jobs(tx, [record]))
-
-
-def _active_jobs(tx: Transaction, records: Iterable[Round]) -> dict[int, Job]:
-    """The job of the current stage of each open round (a project has at most one), while it is queued or running."""
-    ids = [record.stage_record(record.stage).job_id for record in records if record.state.is_open]
-    jobs = [tx.jobs.get(job_id) for job_id in ids if job_id is not None]
-    return {job.id: job for job in jobs if not job.state.is_over}
+        return round_fields(record, stage_progress(tx, record))

@@ -1,6 +1,6 @@
 """From records of the truth to the answers' models. Pure: no transaction, no request."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,6 +29,7 @@ from al_service.api.loop_answers import (
     SummaryAnswer,
     WorkerFields,
 )
+from al_service.domain.progress import Progress, progress_of_job
 from al_service.domain.reasons import reason_text
 from al_service.domain.records import (
     Annotation,
@@ -123,33 +124,37 @@ def round_facts(record: Round) -> dict[str, Any]:
     }
 
 
-def round_fields(record: Round, jobs: Mapping[int, Job]) -> RoundFields:
-    """A round at a glance; jobs: by id, those that are queued or running."""
+def round_fields(record: Round, progress: Progress | None) -> RoundFields:
+    """A round at a glance; progress: of its current stage."""
     values = round_facts(record)
     values["metrics"] = {name: value for name, value in record.metrics.items() if name not in CLASS_METRICS}
-    return RoundFields(**values, stages=[StageFields(**_stage_values(stage, jobs)) for stage in record.stages])
+    return RoundFields(
+        **values, stages=[StageFields(**_stage_values(record, stage, progress)) for stage in record.stages]
+    )
 
 
-def round_detail(record: Round, jobs: Mapping[int, Job], selections: Iterable[Selection]) -> RoundDetailFields:
-    """A round as a full record; jobs as in round_fields, selections: a part of its batch."""
+def round_detail(record: Round, progress: Progress | None, selections: Iterable[Selection]) -> RoundDetailFields:
+    """A round as a full record; progress as in round_fields, selections: a part of its batch."""
     return RoundDetailFields(
         **round_facts(record),
-        stages=[StageDetailFields(**_stage_values(stage, jobs), result=stage.result) for stage in record.stages],
+        stages=[
+            StageDetailFields(**_stage_values(record, stage, progress), result=stage.result) for stage in record.stages
+        ],
         config=record.config.to_json(),
         selections=[selection_fields(item, record.class_names) for item in selections],
     )
 
 
-def _stage_values(record: RoundStage, jobs: Mapping[int, Job]) -> dict[str, Any]:
-    job = jobs.get(record.job_id) if record.job_id is not None else None
+def _stage_values(record: Round, stage: RoundStage, progress: Progress | None) -> dict[str, Any]:
+    is_current = stage.stage is record.stage
     return {
-        "stage": record.stage,
-        "state": record.state,
-        "attempt": record.attempt,
-        "job_id": record.job_id,
-        "seconds": record.seconds,
-        "error": record.error or None,
-        "progress": progress_fields(job) if job is not None else None,
+        "stage": stage.stage,
+        "state": stage.state,
+        "attempt": stage.attempt,
+        "job_id": stage.job_id,
+        "seconds": stage.seconds,
+        "error": stage.error or None,
+        "progress": progress_fields(progress) if progress is not None and is_current else None,
     }
 
 
@@ -169,9 +174,9 @@ def _reason_code(selection: Selection) -> str:
     return str(selection.reason.get("code", ""))
 
 
-def progress_fields(job: Job) -> ProgressFields:
-    """How far a job is."""
-    return ProgressFields(done=job.progress_done, total=job.progress_total, text=job.progress_text)
+def progress_fields(progress: Progress) -> ProgressFields:
+    """How far a job or a stage is."""
+    return ProgressFields(**asdict(progress))
 
 
 def job_values(job: Job, rejected: Sequence[RejectedRow] = ()) -> dict[str, Any]:
@@ -181,7 +186,7 @@ def job_values(job: Job, rejected: Sequence[RejectedRow] = ()) -> dict[str, Any]
         "kind": job.kind,
         "state": job.state,
         "attempt": job.attempt,
-        "progress": progress_fields(job),
+        "progress": progress_fields(progress_of_job(job)),
         "error": job.error or None,
         "result": job.result,
         "created_at": job.created_at,
@@ -221,7 +226,7 @@ def project_detail(project: Project, counts: PoolCounts, last: Round | None) -> 
 def summary_answer(summary: Summary, workers: list[dict[str, Any]] | None) -> SummaryAnswer:
     """A project at a glance; workers: None when the broker does not answer."""
     project, current = summary.project, summary.current_round
-    jobs = {job.id: job for job in summary.active_jobs}
+    progress = summary.stage_progress
     return SummaryAnswer(
         project=project.name,
         classes=[
@@ -235,8 +240,8 @@ def summary_answer(summary: Summary, workers: list[dict[str, Any]] | None) -> Su
             new_labels=summary.new_labels,
             labels_to_trigger=project.config.labels_to_trigger,
         ),
-        round=round_fields(current, jobs) if current else None,
-        last_round=round_fields(summary.last_round, jobs) if summary.last_round else None,
+        round=round_fields(current, progress) if current else None,
+        last_round=round_fields(summary.last_round, progress) if summary.last_round else None,
         labels_per_minute=summary.labels_last_5_min / (RATE_WINDOW.total_seconds() / 60),
         holders=summary.holders,
         jobs=[job_fields(job) for job in summary.active_jobs],

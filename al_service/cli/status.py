@@ -1,12 +1,15 @@
 """`al status`: one project at a glance."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from al_service.cli.jobs import job_facts
 from al_service.cli.session import Session, json_option, print_json
+from al_service.domain.progress import Progress
 from al_service.domain.records import Round
+from al_service.domain.states import JobKind
 from al_service.errors import UnavailableError
 from al_service.loop.progress import Summary
 
@@ -39,6 +42,7 @@ def _status_facts(summary: Summary, workers: list[dict[str, Any]] | None) -> dic
         "round": None
         if last is None
         else {"number": last.number, "state": last.state, "stage": last.stage, "metrics": last.metrics},
+        "stage_progress": None if summary.stage_progress is None else asdict(summary.stage_progress),
         "holders": summary.holders,
         "jobs": [job_facts(job) for job in summary.active_jobs],
         "failures": [job_facts(job) for job in summary.failed_jobs],
@@ -60,7 +64,11 @@ def _print_status(summary: Summary, workers: list[dict[str, Any]] | None) -> Non
     wanted = summary.project.config.labels_to_trigger
     _line("new labels", f"{summary.new_labels} of {wanted} that start the next round")
     _line("workers", _worker_words(workers))
+    if summary.stage_progress is not None:
+        _line("stage", progress_words(summary.stage_progress))
     for job in summary.active_jobs:
+        if job.kind is JobKind.SCORE_SHARD:
+            continue
         done = f"{job.progress_done}/{job.progress_total or '?'} {job.progress_text}"
         _line("job", f"{job.id} {job.kind} is {job.state}, attempt {job.attempt}, {done}")
     for job in summary.failed_jobs:
@@ -70,6 +78,18 @@ def _print_status(summary: Summary, workers: list[dict[str, Any]] | None) -> Non
 
 def _line(head: str, words: str) -> None:
     click.echo(f"{head:<12}{words}")
+
+
+def progress_words(progress: Progress) -> str:
+    """How far, how fast, how long, in one line."""
+    words = [f"{progress.done}/{'?' if progress.total is None else progress.total} {progress.text}".strip()]
+    if progress.shards is not None:
+        words.append(f"{progress.shards_done} of {progress.shards} shards done")
+    if progress.per_second is not None:
+        words.append(f"{progress.per_second:.1f} per second")
+    if progress.seconds_left is not None:
+        words.append(f"about {progress.seconds_left:.0f} s left")
+    return ", ".join(words)
 
 
 def _round_words(last: Round) -> str:

@@ -111,6 +111,7 @@ class Chosen:
     """One pick of a selector on its way into storage: the sample, its rank, its score and why.
 
     A pick that need not be asked any more (answered meanwhile) is stored as retired, so that the record stays whole.
+    is_reserve: no part of the batch but chosen ahead, for people who finish it early.
     """
 
     sample_id: int
@@ -118,11 +119,12 @@ class Chosen:
     score: float | None
     reason: dict[str, Any]
     state: SelectionState = SelectionState.OPEN
+    is_reserve: bool = False
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A chosen sample as stored: part of a round's batch.
+    """A chosen sample as stored: part of a round's batch, or of its reserve.
 
     overlap and max_skips are those of its round: a changed project setting counts from the next round on.
     """
@@ -137,6 +139,7 @@ class Selection:
     state: SelectionState
     overlap: int
     max_skips: int
+    is_reserve: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,10 @@ class Assignment:
 
 @dataclass(frozen=True)
 class RoundStage:
-    """One stage of one round and the attempt that counts."""
+    """One stage of one round and the attempt that counts.
+
+    job_id and attempt are those of the job that began the stage; shards of scoring are jobs of their own.
+    """
 
     stage: Stage
     state: StageState
@@ -170,7 +176,10 @@ class RoundStage:
 
 @dataclass(frozen=True)
 class Round:
-    """One pass of the loop, as a record: what it knew, what it chose, how good it was."""
+    """One pass of the loop, as a record: what it knew, what it chose, how good it was.
+
+    selected_count and answered_count are of its batch; answered_ahead counts answers to its reserve.
+    """
 
     id: int
     project_id: int
@@ -192,6 +201,7 @@ class Round:
     selected_count: int
     answered_count: int
     error: str | None = None
+    answered_ahead: int = 0
 
     def stage_record(self, stage: Stage) -> RoundStage:
         """The record of that stage (every round has all five)."""
@@ -200,7 +210,10 @@ class Round:
 
 @dataclass(frozen=True)
 class Job:
-    """Work for a worker process, as the database knows it; the broker only carries (id, attempt)."""
+    """Work for a worker process, as the database knows it; the broker only carries (id, attempt).
+
+    progress_since: when the work that progress_text names began, as far as heartbeats tell.
+    """
 
     id: int
     project_id: int
@@ -222,6 +235,7 @@ class Job:
     started_at: datetime | None
     heartbeat_at: datetime | None
     finished_at: datetime | None
+    progress_since: datetime | None = None
 
 
 @dataclass(frozen=True)

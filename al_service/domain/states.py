@@ -47,8 +47,12 @@ class SampleState(StrEnum):
 
 
 class SelectionState(StrEnum):
-    """Where a chosen sample stands: waiting for people, answered, given up, or replaced by a fresher choice."""
+    """Where a chosen sample stands: waiting for people, answered, given up, or replaced by a fresher choice.
 
+    `reserve`: chosen ahead, asked only if people finish the batch before the next one is there.
+    """
+
+    RESERVE = "reserve"
     OPEN = "open"
     DONE = "done"
     FLAGGED = "flagged"
@@ -116,6 +120,7 @@ class JobKind(StrEnum):
     INGEST = "ingest"
     TRAIN = "train"
     SCORE = "score"
+    SCORE_SHARD = "score_shard"
     SELECT = "select"
     PRETRAIN = "pretrain"
 
@@ -139,6 +144,7 @@ QUEUE_OF_JOB: dict[JobKind, str] = {
     JobKind.INGEST: "default",
     JobKind.TRAIN: "gpu",
     JobKind.SCORE: "gpu",
+    JobKind.SCORE_SHARD: "gpu",
     JobKind.SELECT: "high",
     JobKind.PRETRAIN: "low",
 }

@@ -6,15 +6,16 @@ counts.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from al_service.domain.records import Job
 from al_service.domain.states import JobKind, JobState, RoundState, StageState
-from al_service.errors import ConflictError, UnavailableError
+from al_service.errors import ConflictError, NotFoundError, UnavailableError
 from al_service.loop.ports import JobQueue, StageUpdate, Store, Transaction
+from al_service.loop.shards import named, shards_of
 
 log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
@@ -81,12 +82,17 @@ class Jobs:
 
     def ring(self, job: Job | None) -> None:
         """Tell the workers; a broker that does not answer is only logged, because `reconcile` tells them again."""
-        if job is None:
-            return
-        try:
-            self._queue.announce(job)
-        except UnavailableError as error:
-            log.warning("job %d waits for the broker: %s", job.id, error)
+        if job is not None:
+            self.ring_all([job])
+
+    def ring_all(self, jobs: Iterable[Job]) -> None:
+        """As `ring`, for several; a broker that does not answer is asked once."""
+        for job in jobs:
+            try:
+                self._queue.announce(job)
+            except UnavailableError as error:
+                log.warning("job %d and what follows it wait for the broker: %s", job.id, error)
+                return
 
     def get(self, job_id: int) -> Job:
         """The job, or NotFoundError."""
@@ -97,13 +103,21 @@ class Jobs:
         """Begin an attempt; None when it was superseded, cancelled or is already running (then leave it alone)."""
         now = self._clock()
         with self._store.write() as tx:
-            if not tx.jobs.claim(job_id, attempt, worker, now):
+            if self._locked(tx, job_id) is None or not tx.jobs.claim(job_id, attempt, worker, now):
                 return None
             job = tx.jobs.get(job_id)
-            if job.round_id is not None:
-                update = StageUpdate(state=StageState.RUNNING, attempt=attempt, started_at=now, error="")
-                tx.rounds.set_stage(job.round_id, tx.rounds.get(job.round_id).stage, update)
+            _begin_stage(tx, job, now)
             return job
+
+    def _locked(self, tx: Transaction, job_id: int) -> Job | None:
+        """The job, read after taking its project's lock, so that its round changes in one place at a time; None when
+        there is no such job.
+        """
+        try:
+            tx.projects.lock(tx.jobs.get(job_id).project_id)
+        except NotFoundError:
+            return None
+        return tx.jobs.get(job_id)
 
     def beat(
         self, job_id: int, attempt: int, done: int | None = None, total: int | None = None, text: str | None = None
@@ -131,8 +145,8 @@ class Jobs:
         """End an attempt badly: back to the queue with backoff while attempts are left, else visible as failed."""
         now = self._clock()
         with self._store.write() as tx:
-            job = tx.jobs.get(job_id)
-            self._fail(tx, job, attempt, message[:ERROR_LENGTH_MAX], now, retryable)
+            tx.projects.lock(tx.jobs.get(job_id).project_id)
+            self._fail(tx, tx.jobs.get(job_id), attempt, message[:ERROR_LENGTH_MAX], now, retryable)
 
     def release(self, job_id: int, attempt: int, message: str) -> None:
         """A worker that is being stopped gives its attempt back: due at once, not counted against attempts_max."""
@@ -159,6 +173,8 @@ class Jobs:
     def retry(self, job_id: int, *, user_id: int | None = None) -> Job:
         """Queue a failed or cancelled job again (the button and `al job retry`).
 
+        A shard takes the other shards that failed or were stopped along; finished ones are kept.
+
         Raises:
             JobNotRetryableError: it is queued, running or done, or its round was cancelled or followed by another one.
         """
@@ -168,18 +184,22 @@ class Jobs:
             job = tx.jobs.get(job_id)
             if not tx.jobs.reset(job_id, now):
                 raise JobNotRetryableError(f"job {job_id} is {job.state}; only failed or cancelled jobs can be retried")
+            again = [job_id]
             if job.round_id is not None:
                 _revive_round(tx, job, job.round_id)
-            fresh = tx.jobs.get(job_id)
-            tx.jobs.set_announced(fresh.id, fresh.attempt, now)
+                again += _reset_other_shards(tx, job, job.round_id, now)
+            fresh = [tx.jobs.get(one) for one in again]
+            for one in fresh:
+                tx.jobs.set_announced(one.id, one.attempt, now)
             tx.accounts.add_audit(user_id=user_id, action="job.retry", subject=str(job_id), details={}, now=now)
-        self.ring(fresh)
-        return fresh
+        self.ring_all(fresh)
+        return fresh[0]
 
     def cancel(self, job_id: int, *, user_id: int | None = None) -> Job:
         """Stop a queued or running job; its worker notices at its next heartbeat.
 
-        A round whose job is stopped counts as failed, so that retrying the job takes it up again.
+        A round whose job is stopped counts as failed, so that retrying the job takes it up again; a shard that is
+        stopped stops the others.
         """
         now = self._clock()
         with self._store.write() as tx:
@@ -195,32 +215,59 @@ class Jobs:
         now = self._clock()
         with self._store.read() as tx:
             lost = tx.jobs.lost(now - timedelta(seconds=self._limits.lost_after_s))
-        if lost:
-            with self._store.write() as tx:
-                for job in lost:
-                    self._release_lost(tx, job, now)
+        for job in lost:
+            self._release_lost(job, now)
         with self._store.read() as tx:
             due = tx.jobs.due(now, now - REANNOUNCE_AFTER)
+        return len(lost) + self._announce_again(due, now)
+
+    def _release_lost(self, job: Job, now: datetime) -> None:
+        with self._store.write() as tx:
+            tx.projects.lock(job.project_id)
+            current = tx.jobs.get(job.id)
+            if (current.state, current.attempt, current.heartbeat_at) != (job.state, job.attempt, job.heartbeat_at):
+                return
+            words = f"worker {job.worker} fell silent during attempt {job.attempt}"
+            self._fail(tx, job, job.attempt, words, now, True)
+
+    def _announce_again(self, due: list[Job], now: datetime) -> int:
+        """Announce those that the broker does not know; how many. All are noted in one transaction."""
+        seen, announced = [], 0
         try:
-            return len(lost) + sum(self._announce_again(job, now) for job in due)
+            for job in due:
+                if not self._queue.knows(job):
+                    self._queue.announce(job)
+                    announced += 1
+                seen.append(job)
         except UnavailableError as error:
             # One silent answer is enough: asking on for each job would hold up everything else the scheduler does.
-            log.warning("%d due jobs wait for the broker: %s", len(due), error)
-            return len(lost)
+            log.warning("%d due jobs wait for the broker: %s", len(due) - len(seen), error)
+        if seen:
+            with self._store.write() as tx:
+                # In the order in which a failing round stops its jobs, so that the two cannot wait for each other.
+                for job in sorted(seen, key=lambda one: one.id):
+                    tx.jobs.set_announced(job.id, job.attempt, now)
+        return announced
 
-    def _release_lost(self, tx: Transaction, job: Job, now: datetime) -> None:
-        current = tx.jobs.get(job.id)
-        if current.attempt != job.attempt or current.heartbeat_at != job.heartbeat_at:
+
+def _begin_stage(tx: Transaction, job: Job, now: datetime) -> None:
+    """Note in the round's record that its stage runs. Shards share the stage: the first one (again) starts it."""
+    if job.round_id is None:
+        return
+    record = tx.rounds.get(job.round_id)
+    update = StageUpdate(state=StageState.RUNNING, attempt=job.attempt, started_at=now, error="")
+    if job.kind is JobKind.SCORE_SHARD:
+        if record.stage_record(record.stage).state is StageState.RUNNING:
             return
-        self._fail(tx, job, job.attempt, f"worker {job.worker} fell silent during attempt {job.attempt}", now, True)
+        update = StageUpdate(state=StageState.RUNNING, started_at=now, error="")
+    tx.rounds.set_stage(record.id, record.stage, update)
 
-    def _announce_again(self, job: Job, now: datetime) -> int:
-        known = self._queue.knows(job)
-        if not known:
-            self._queue.announce(job)
-        with self._store.write() as tx:
-            tx.jobs.set_announced(job.id, job.attempt, now)
-        return 0 if known else 1
+
+def _reset_other_shards(tx: Transaction, job: Job, round_id: int, now: datetime) -> list[int]:
+    """Queue the round's other failed and stopped shards again if this job is one; their ids."""
+    if job.kind is not JobKind.SCORE_SHARD:
+        return []
+    return [other.id for other in shards_of(tx, round_id) if tx.jobs.reset(other.id, now)]
 
 
 def _revive_round(tx: Transaction, job: Job, round_id: int) -> None:
@@ -234,10 +281,15 @@ def _revive_round(tx: Transaction, job: Job, round_id: int) -> None:
 
 
 def _fail_round(tx: Transaction, job: Job, message: str, now: datetime) -> None:
+    """The round of a job that failed for good fails with it, and its other jobs stop."""
     if job.round_id is None:
         return
     record = tx.rounds.get(job.round_id)
     if record.state is not RoundState.RUNNING:
         return
+    message = named(job, message)
+    for other in tx.jobs.of_round(record.id):
+        if not other.state.is_over:
+            tx.jobs.cancel(other.id, now, why=f"stopped with the round: {message}"[:ERROR_LENGTH_MAX])
     tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.FAILED, finished_at=now, error=message))
     tx.rounds.set_round(record.id, state=RoundState.FAILED, finished_at=now, error=message)

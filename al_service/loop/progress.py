@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from al_service.domain.progress import Progress, progress_of_job, progress_of_shards
 from al_service.domain.records import Job, PoolCounts, Project, Round, User
 from al_service.domain.states import JobKind, JobState, RoundState, Stage
 from al_service.loop.ports import Transaction
+from al_service.loop.shards import shards_of
 from al_service.loop.triggers import budget_spent
 
+ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+ENDED_BADLY = (JobState.FAILED, JobState.CANCELLED)
 RATE_WINDOW = timedelta(minutes=5)
 JOBS_LOOKED_AT = 100
 ROUNDS_LOOKED_AT = 5
@@ -44,6 +48,7 @@ class Summary:
     new_labels: int
     labels_last_5_min: int
     holders: dict[str, int]
+    stage_progress: Progress | None
     active_jobs: tuple[Job, ...]
     failed_jobs: tuple[Job, ...]
 
@@ -51,7 +56,8 @@ class Summary:
 def summarise(tx: Transaction, project: Project, now: datetime) -> Summary:
     """Read everything that the board, `al status` and dashboards show."""
     last = tx.rounds.find_last(project.id)
-    jobs = tx.jobs.all(project_id=project.id, limit=JOBS_LOOKED_AT)
+    active = tx.jobs.all(project_id=project.id, states=ACTIVE, limit=JOBS_LOOKED_AT)
+    ended = tx.jobs.all(project_id=project.id, states=ENDED_BADLY, limit=JOBS_LOOKED_AT)
     return Summary(
         project=project,
         counts=tx.samples.counts(project.id),
@@ -62,17 +68,33 @@ def summarise(tx: Transaction, project: Project, now: datetime) -> Summary:
         new_labels=tx.annotations.new_label_count(project.id, last.watermark if last else 0),
         labels_last_5_min=tx.annotations.labels_since(project.id, now - RATE_WINDOW),
         holders=tx.queue.holders(project.id),
-        active_jobs=tuple(job for job in jobs if not job.state.is_over),
-        failed_jobs=tuple(job for job in jobs if _can_be_retried(job, last)),
+        stage_progress=stage_progress(tx, last),
+        active_jobs=tuple(active),
+        failed_jobs=tuple(job for job in ended if _can_be_retried(job, last)),
     )
 
 
+def stage_progress(tx: Transaction, record: Round | None) -> Progress | None:
+    """How far the round's current stage is; of a stage in shards, all of them together. None when no job is at it."""
+    job_id = record.stage_record(record.stage).job_id if record is not None and record.state.is_open else None
+    if record is None or job_id is None:
+        return None
+    job = tx.jobs.get(job_id)
+    if not job.state.is_over:
+        return progress_of_job(job)
+    shards = shards_of(tx, record.id) if job.kind is JobKind.SCORE else []
+    return progress_of_shards(shards) if shards else None
+
+
 def _can_be_retried(job: Job, last: Round | None) -> bool:
-    """Failed imports, and the failed or stopped job of a failed round that no other round has followed."""
+    """Failed imports, and what failed or was stopped in a failed round that no other round has followed.
+
+    Jobs that were only stopped along with it say why; retrying the one that failed takes them up again.
+    """
     if job.round_id is None:
         return job.state is JobState.FAILED
     is_last = last is not None and last.id == job.round_id and last.state is RoundState.FAILED
-    return is_last and job.state in (JobState.FAILED, JobState.CANCELLED)
+    return is_last and (job.state is JobState.FAILED or job.error is None)
 
 
 def asking_round(tx: Transaction, project_id: int) -> Round | None:
@@ -88,7 +110,7 @@ def why_empty(tx: Transaction, project: Project, user: User) -> WhyEmpty:
     """The reason that fits best, most specific first."""
     counts = tx.samples.counts(project.id)
     last = tx.rounds.find_last(project.id)
-    jobs = tx.jobs.all(project_id=project.id, states=[JobState.QUEUED, JobState.RUNNING])
+    jobs = tx.jobs.all(project_id=project.id, states=ACTIVE)
     code, text, retry_s = _reason(tx, project, user, counts, last, jobs)
     return WhyEmpty(code, text, _plain(counts), retry_s)
 

@@ -1,8 +1,8 @@
 """The round: train -> score -> select -> annotate -> close, a state machine in the database.
 
 Each stage is one transaction plus one job: the transaction that stores a stage's result also stores the next stage's
-job; the broker is told afterwards. Single flight is a partial unique index (one running or annotating round per
-project).
+job; the broker is told afterwards. Scoring a large pool is several jobs, its shards (loop/shards.py). Single flight is
+a partial unique index (one running or annotating round per project).
 """
 
 import hashlib
@@ -14,10 +14,11 @@ from typing import Any
 
 from al_service.domain.records import Chosen, Job, ModelRecord, Project, Round
 from al_service.domain.states import JobKind, JobState, RoundState, SelectionState, Stage, StageState, move_round
-from al_service.errors import ConflictError, NotFoundError
+from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
 from al_service.loop.ports import LabelledImage, StageUpdate, Store, Transaction
+from al_service.loop.shards import check_payloads, merged_facts, numbered, shards_of
 from al_service.loop.triggers import LoopFacts, decide
 
 log = logging.getLogger(__name__)
@@ -161,34 +162,90 @@ class Rounds:
         Raises:
             SupersededError: the attempt no longer counts; nothing was stored.
         """
-        now = self._clock()
-        follower: Job | None = None
         with self._store.write() as tx:
             tx.projects.lock(job.project_id)
             self._jobs.finish(tx, job, result.facts)
             record = tx.rounds.get(job.round_id or 0)
-            started = record.stage_record(stage).started_at or now
-            update = StageUpdate(
-                state=StageState.DONE,
-                finished_at=now,
-                seconds=(now - started).total_seconds(),
-                result=result.facts,
-                error="",
-            )
-            if result.facts.get("skipped"):
-                update = StageUpdate(
-                    state=StageState.SKIPPED, finished_at=now, seconds=0.0, result=result.facts, error=""
-                )
-            tx.rounds.set_stage(record.id, stage, update)
-            self._store_result(tx, record, result)
-            if result.next_stage in JOB_OF_STAGE:
-                self._skip_between(tx, record, stage, result.next_stage, now)
-                follower = self._begin_stage(tx, record, result.next_stage)
-            else:
-                self._open_for_people(tx, record, result.chosen, now)
+            follower = self._complete(tx, record, stage, result)
             stored = tx.rounds.get(record.id)
         self._jobs.ring(follower)
         return stored
+
+    def fan_out(self, job: Job, payloads: Sequence[dict[str, Any]]) -> list[Job]:
+        """End the job that began scoring and leave the stage to shards, one job each, all or nothing.
+
+        Args:
+            payloads: what each shard's job is told, in order; `count`: how many images it scores. `round`, `shard`
+                (from 0) and `shards` (how many) are added.
+
+        Returns:
+            The shards' jobs, in order.
+
+        Raises:
+            InvalidInputError: the payloads cannot be carried out (see `shards.check_payloads`), or the job is no SCORE
+                job.
+            SupersededError: the attempt no longer counts; nothing was stored.
+        """
+        if job.kind is not JobKind.SCORE:
+            raise InvalidInputError(f"job {job.id} is a {job.kind} job; only scoring is divided into shards")
+        check_payloads(payloads)
+        with self._store.write() as tx:
+            tx.projects.lock(job.project_id)
+            self._jobs.finish(tx, job, {"shards": len(payloads)})
+            record = tx.rounds.get(job.round_id or 0)
+            shards = [
+                self._jobs.submit(
+                    tx, project_id=job.project_id, kind=JobKind.SCORE_SHARD, payload=payload, round_id=record.id
+                )
+                for payload in numbered(record.number, payloads)
+            ]
+        self._jobs.ring_all(shards)
+        return shards
+
+    def complete_shard(self, job: Job, facts: dict[str, Any]) -> Round:
+        """Store a shard's facts; the shard that is last completes the stage and begins the next, all or nothing.
+
+        Args:
+            facts: JSON-able; `scored`: how many images (without it, the `count` it was given).
+
+        Raises:
+            InvalidInputError: the job is no shard.
+            SupersededError: the attempt no longer counts; nothing was stored.
+        """
+        if job.kind is not JobKind.SCORE_SHARD:
+            raise InvalidInputError(f"job {job.id} is a {job.kind} job, not a shard; use complete_stage")
+        follower: Job | None = None
+        with self._store.write() as tx:
+            tx.projects.lock(job.project_id)
+            self._jobs.finish(tx, job, facts)
+            record = tx.rounds.get(job.round_id or 0)
+            merged = merged_facts(shards_of(tx, record.id), self._clock())
+            if merged is not None:
+                follower = self._complete(tx, record, Stage.SCORE, StageResult(merged, Stage.SELECT))
+            stored = tx.rounds.get(record.id)
+        self._jobs.ring(follower)
+        return stored
+
+    def _complete(self, tx: Transaction, record: Round, stage: Stage, result: StageResult) -> Job | None:
+        """Store a stage's result and begin what follows; the next stage's job, to be rung for after the commit."""
+        now = self._clock()
+        started = record.stage_record(stage).started_at or now
+        update = StageUpdate(
+            state=StageState.DONE,
+            finished_at=now,
+            seconds=(now - started).total_seconds(),
+            result=result.facts,
+            error="",
+        )
+        if result.facts.get("skipped"):
+            update = StageUpdate(state=StageState.SKIPPED, finished_at=now, seconds=0.0, result=result.facts, error="")
+        tx.rounds.set_stage(record.id, stage, update)
+        self._store_result(tx, record, result)
+        if result.next_stage in JOB_OF_STAGE:
+            self._skip_between(tx, record, stage, result.next_stage, now)
+            return self._begin_stage(tx, record, result.next_stage)
+        self._open_for_people(tx, record, result.chosen, now)
+        return None
 
     def _store_result(self, tx: Transaction, record: Round, result: StageResult) -> None:
         if result.model is not None:
@@ -257,7 +314,7 @@ class Rounds:
         )
 
     def cancel(self, project_name: str, number: int, *, user_id: int | None = None) -> Round:
-        """End an open round: its job is stopped, its unanswered samples leave the queue, its labels stay.
+        """End an open round: its jobs are stopped, its unanswered samples leave the queue, its labels stay.
 
         Raises:
             RoundNotOpenError: it is over already.
@@ -268,9 +325,8 @@ class Rounds:
             record = get_round(tx, project, number)
             if not record.state.is_open:
                 raise RoundNotOpenError(f"round {number} is {record.state}; only an open round can be cancelled")
-            job_id = record.stage_record(record.stage).job_id
-            if job_id is not None and not tx.jobs.get(job_id).state.is_over:
-                tx.jobs.cancel(job_id, now)
+            for job in tx.jobs.of_round(record.id):
+                tx.jobs.cancel(job.id, now)
             tx.queue.retire_all(record.id)
             tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.CANCELLED, finished_at=now))
             tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.CANCELLED), finished_at=now)

@@ -46,7 +46,9 @@ class TestJobs:
             assert tx.jobs.claim(made.id, 1, "w", NOW)
             assert not tx.jobs.claim(made.id, 1, "other", NOW)
             found = tx.jobs.get(made.id)
-            assert found == replace(made, state=JobState.RUNNING, worker="w", started_at=NOW, heartbeat_at=NOW)
+            assert found == replace(
+                made, state=JobState.RUNNING, worker="w", started_at=NOW, heartbeat_at=NOW, progress_since=NOW
+            )
             assert tx.jobs.due(NOW, NOW) == []
 
     def test_beats_carry_progress(self, world: World) -> None:
@@ -61,6 +63,24 @@ class TestJobs:
             assert (found.progress_done, found.progress_total, found.progress_text) == (4, 9, "reading")
             assert tx.jobs.lost(NOW + 2 * SECOND) == []
             assert tx.jobs.lost(NOW + 3 * SECOND) == [found]
+
+    def test_new_work_began_at_the_heartbeat_before(self, world: World) -> None:
+        with world.store.write() as tx:
+            made = add_job(world, tx)
+            tx.jobs.claim(made.id, 1, "w", NOW)
+            since = []
+            for at, done, text in (
+                (1, 3, "reading"),
+                (2, 5, "reading"),
+                (3, None, None),
+                (4, 1, "scoring"),
+                (5, 4, "scoring"),
+                (6, 2, "scoring"),
+                (7, None, "scoring"),
+            ):
+                assert tx.jobs.beat(made.id, 1, NOW + at * SECOND, done=done, text=text)
+                since.append(tx.jobs.get(made.id).progress_since)
+        assert since == [NOW + at * SECOND for at in (0, 0, 0, 3, 3, 5, 5)]
 
     def test_a_running_attempt_finishes_once(self, world: World) -> None:
         with world.store.write() as tx:
@@ -111,6 +131,29 @@ class TestJobs:
                 assert tx.jobs.reset(made.id, NOW + SECOND)
                 found = tx.jobs.get(made.id)
                 assert found == replace(made, attempt=attempt, attempts_max=attempts_max, not_before=NOW + SECOND)
+
+    def test_a_cancelled_job_may_say_why(self, world: World) -> None:
+        with world.store.write() as tx:
+            made = add_job(world, tx)
+            assert tx.jobs.cancel(made.id, NOW, why="the round failed")
+            assert tx.jobs.get(made.id).error == "the round failed"
+            assert tx.jobs.reset(made.id, NOW)
+            assert tx.jobs.get(made.id).error is None
+
+    def test_jobs_of_a_round_oldest_first(self, world: World) -> None:
+        one, other = world.add_round([]), world.add_round([])
+        with world.store.write() as tx:
+            made = [
+                tx.jobs.add(
+                    project_id=world.project.id, round_id=round_id, kind=kind, payload={}, attempts_max=1, now=NOW
+                )
+                for round_id in (one.id, other.id)
+                for kind in (JobKind.SCORE, JobKind.SCORE_SHARD, JobKind.SCORE_SHARD)
+            ]
+            add_job(world, tx)
+            assert tx.jobs.of_round(one.id) == made[:3]
+            assert tx.jobs.of_round(other.id, JobKind.SCORE_SHARD) == made[4:]
+            assert tx.jobs.of_round(other.id, JobKind.TRAIN) == tx.jobs.of_round(999) == []
 
     def test_newest_first_by_project_and_state(self, world: World) -> None:
         with world.store.write() as tx:

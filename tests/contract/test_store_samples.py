@@ -218,6 +218,33 @@ class TestSamples:
             ]
             assert tx.samples.class_counts(world.project.id) == {"owl": 1, "wren": 1}
 
+    @pytest.mark.parametrize(("samples", "size"), [(0, 3), (1, 3), (6, 3), (7, 3), (7, 1), (7, 100)])
+    def test_ranges_cover_what_is_selectable_once(self, world: World, samples: int, size: int) -> None:
+        """With holes: labelled ones, other splits and other projects' samples lie between."""
+        pool = [(world.add_samples(1)[0], world.add_samples(1)[0], world.add_samples(1, Split.TRAIN)[0])
+                for _ in range(samples)]  # fmt: skip
+        with world.store.write() as tx:
+            for _, labelled, _ in pool:
+                world.label(tx, labelled, world.ann)
+        with world.store.read() as tx:
+            ranges = tx.samples.selectable_ranges(world.project.id, size)
+            parts = [tx.samples.selectable(world.project.id, first, last) for first, last, _ in ranges]
+            assert [len(part) for part in parts] == [count for _, _, count in ranges]
+            assert [row for part in parts for row in part] == tx.samples.selectable(world.project.id)
+            assert [(part[0][0], part[-1][0]) for part in parts] == [(first, last) for first, last, _ in ranges]
+            assert [count for _, _, count in ranges] == [size] * (samples // size) + [samples % size] * (
+                samples % size > 0
+            )
+            assert tx.samples.selectable_ranges(999, size) == []
+
+    def test_one_end_of_a_range_is_enough(self, world: World) -> None:
+        ids = world.add_samples(4)
+        with world.store.read() as tx:
+            assert [row[0] for row in tx.samples.selectable(world.project.id, first_id=ids[2])] == ids[2:]
+            assert [row[0] for row in tx.samples.selectable(world.project.id, last_id=ids[1])] == ids[:2]
+            with pytest.raises(InvalidInputError, match="size=0: a range holds at least 1 sample"):
+                tx.samples.selectable_ranges(world.project.id, 0)
+
     def test_a_label_is_set_changed_and_removed(self, world: World) -> None:
         (sample_id,) = world.add_samples(1)
         with world.store.write() as tx:

@@ -65,7 +65,8 @@ def test_a_running_stage_shows_its_jobs_progress(world):
         api.get("/projects/birds/summary").json["round"],
     ):
         train = found["stages"][0]
-        assert train["progress"] == {"done": 3, "total": 20, "text": "epoch 3"}
+        expected = {"done": 3, "total": 20, "text": "epoch 3", "per_second": None, "seconds_left": None}
+        assert train["progress"] == {**expected, "shards": None, "shards_done": None}, "no time has passed yet"
         assert (train["state"], train["job_id"], train["attempt"]) == ("running", job.id, 1)
         assert found["stages"][1]["progress"] is None
 

@@ -5,8 +5,6 @@ SQLite cannot change a CHECK constraint, so there the table is made anew, from i
 triggers. Foreign keys stay on and are checked when the transaction commits.
 """
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -84,17 +82,16 @@ def _made_anew(bind: sa.Connection, table: str, changes: dict[str, str], added: 
         if made.count(old) != 1:
             raise RuntimeError(f"table {table} is not as revision 0002 left it: {old!r} is not in {made!r} once")
         made = made.replace(old, new)
-    kept: Any = "SELECT sql FROM sqlite_schema WHERE tbl_name = ? AND type <> 'table' AND sql IS NOT NULL"
+    kept = "SELECT sql FROM sqlite_schema WHERE tbl_name = ? AND type <> 'table' AND sql IS NOT NULL"
     others = list(bind.exec_driver_sql(kept, (table,)).scalars())
     names = ", ".join(row.name for row in bind.exec_driver_sql(f"PRAGMA table_info({table})"))
-    for statement in (
-        f"CREATE TEMPORARY TABLE rows_of_{table} AS SELECT * FROM {table}",
-        f"DELETE FROM {table}",
-        f"DROP TABLE {table}",
-        made,
-        f"INSERT INTO {table} ({names}, {', '.join(added)}) SELECT {names}, {', '.join(added.values())} "
-        f"FROM rows_of_{table} ORDER BY id",
-        f"DROP TABLE rows_of_{table}",
-        *others,
-    ):
+    all_names, values = f"{names}, {', '.join(added)}", f"{names}, {', '.join(added.values())}"
+    # Every name is written in this file or comes from the table itself.
+    bind.exec_driver_sql(f"CREATE TEMPORARY TABLE kept_rows AS SELECT * FROM {table}")  # noqa: S608
+    bind.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608
+    bind.exec_driver_sql(f"DROP TABLE {table}")
+    bind.exec_driver_sql(made)
+    bind.exec_driver_sql(f"INSERT INTO {table} ({all_names}) SELECT {values} FROM kept_rows ORDER BY id")  # noqa: S608
+    bind.exec_driver_sql("DROP TABLE kept_rows")
+    for statement in others:
         bind.exec_driver_sql(statement)

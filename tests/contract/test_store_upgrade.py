@@ -1,0 +1,122 @@
+"""A database of the first version, full of rows, becomes one of today and loses nothing, on both databases."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+
+from al_service.domain.records import Chosen
+from al_service.domain.states import JobKind, SelectionState
+from al_service.errors import UnavailableError
+from al_service.storage import migrate
+from al_service.storage.engine import create_engines
+from al_service.storage.store import SqlStore
+from tests.contract.test_store_schema import details
+from tests.postgres_server import PostgresServer
+
+AT = "'2026-01-02 03:04:05.000000+00:00'"
+#: One project with two rounds, a job of every old kind, and every state of selections; {a}: a time of this database.
+OLD_ROWS = """
+INSERT INTO users VALUES (1, 'ann', 'labeler', NULL, true, {a});
+INSERT INTO projects VALUES (1, 'birds', '{{}}', {a}, NULL);
+WITH t (n) AS (VALUES (1), (2), (3), (4), (5))
+  INSERT INTO samples SELECT n, 1, 'e' || n, 's' || n, 8, 8, 'png', 9, 'pool', 'unlabelled', '{{}}', {a} FROM t;
+WITH t (n) AS (VALUES (1), (2)) INSERT INTO rounds
+  SELECT n, 1, n, 'closed', 'close', 'x', '{{}}', '[]', 0, 0, 0, NULL, NULL, NULL, '{{}}', {a}, {a}, NULL FROM t;
+WITH t (n, r, k, s) AS (VALUES (1, NULL, 'ingest', 'done'), (2, 1, 'train', 'failed'), (3, 1, 'score', 'running'),
+  (8, 2, 'select', 'queued')) INSERT INTO jobs
+  SELECT n, 1, r, k, s, 1, 3, '{{"a": 1}}', '{{}}', 7, 9, 'half', 'w', 'oh', {a}, {a}, {a}, {a}, {a}, {a} FROM t;
+INSERT INTO job_rejections VALUES (1, 1, 'bad.png', 'no image');
+INSERT INTO round_stages VALUES (1, 'score', 'done', 3, 1, {a}, {a}, 1.5, '{{}}', NULL);
+WITH t (n, r, p, s) AS (VALUES (1, 1, 1, 'done'), (2, 1, 2, 'retired'), (3, 2, 3, 'open'), (4, 2, 4, 'flagged'),
+  (9, 2, 5, 'skipped')) INSERT INTO selections SELECT n, 1, r, p, n, 0.25, '{{}}', s, 1, 3 FROM t;
+INSERT INTO assignments VALUES (1, 1, 1, 1, 0, 'answered', {a}, {a}), (2, 1, 3, 1, 0, 'open', {a}, {a});
+"""
+
+
+def rows_of(connection: sa.Connection, table: str) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {table} ORDER BY 1, 2")).mappings()]
+
+
+@pytest.fixture
+def old_store(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A store whose database is of revision 0001 and has rows."""
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    if database_kind == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.create_database("old")
+    engines = create_engines(url, pool_size=2)
+    with engines.writer.begin() as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    store = SqlStore(url)
+    with store._writing() as connection:
+        time = f"CAST({AT} AS timestamptz)" if database_kind == "postgresql" else AT
+        for statement in OLD_ROWS.format(a=time).strip().removesuffix(";").split(";"):
+            connection.exec_driver_sql(statement)
+        for table in ("jobs", "selections") if database_kind == "postgresql" else ():
+            connection.exec_driver_sql(f"SELECT setval('{table}_id_seq', 100)")
+    yield store
+    store.close()
+    engines.dispose()
+    if database_kind == "postgresql":
+        server.drop_database("old")
+
+
+def test_an_old_database_keeps_every_row(old_store: SqlStore, database_kind: str) -> None:
+    tables = ("users", "projects", "samples", "sample_counts", "rounds", "jobs", "job_rejections", "round_stages")
+    with pytest.raises(UnavailableError, match="schema is 0001"):
+        old_store.check()
+    with old_store._writing() as connection:
+        before = {table: rows_of(connection, table) for table in (*tables, "selections", "assignments")}
+        triggers = _triggers(connection)
+    assert [len(before[table]) for table in ("jobs", "selections", "assignments")] == [4, 5, 2]
+    old_store.migrate()
+    old_store.migrate()
+    added = {"jobs": {"progress_since": None}, "selections": {"is_reserve": False}}
+    with old_store._writing() as connection:
+        for table, rows in before.items():
+            expected = [row | added.get(table, {}) for row in rows]
+            assert rows_of(connection, table) == expected, table
+        assert _triggers(connection) == triggers
+        if database_kind == "sqlite":
+            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+
+
+def test_an_old_database_gets_todays_constraints_and_indexes(
+    old_store: SqlStore, database_kind: str, request: pytest.FixtureRequest
+) -> None:
+    old_store.migrate()
+    fresh = SqlStore(request.getfixturevalue("database_url"))
+    with old_store._writing() as connection:
+        upgraded = details(connection)
+    with fresh._writing() as connection:
+        assert upgraded == details(connection)
+    fresh.close()
+
+
+def test_an_old_database_takes_the_new_values(old_store: SqlStore) -> None:
+    old_store.migrate()
+    with old_store.read() as tx:
+        now = tx.projects.get(1).created_at
+    with old_store.write() as tx:
+        job = tx.jobs.add(
+            project_id=1, round_id=2, kind=JobKind.SCORE_SHARD, payload={"count": 1}, attempts_max=1, now=now
+        )
+        assert tx.jobs.of_round(2, JobKind.SCORE_SHARD) == [job]
+        tx.queue.add_selections(1, [Chosen(5, 9, None, {}, SelectionState.RESERVE, is_reserve=True)])
+    with pytest.raises(sa.exc.IntegrityError), old_store._writing() as connection:
+        connection.exec_driver_sql("UPDATE selections SET state = 'odd'")
+    with pytest.raises(sa.exc.IntegrityError), old_store._writing() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET kind = 'odd'")
+
+
+def _triggers(connection: sa.Connection) -> list[str]:
+    question = "SELECT name FROM sqlite_schema WHERE type = 'trigger' ORDER BY name"
+    if connection.dialect.name == "postgresql":
+        question = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgname"
+    return list(connection.execute(sa.text(question)).scalars())
