@@ -1,14 +1,21 @@
 """Trained networks as files: safetensors with JSON metadata that says how to build the network again.
 
-No pickle is read or written. Where the bytes are stored, and that they get there whole, is the artifact store's
-business; `save` is for notebooks and the command line.
+Three kinds: `whole` (backbone and head), `head` (a head and the name and hash of the backbone it stands on, for rounds
+that train nothing else), `backbone` (no head: pretrained weights to start from). No pickle is written, and none of
+ours is read. Where the bytes are stored, and that they get there whole, is the artifact store's business; `save` is for
+notebooks and the command line.
 """
 
+import hashlib
+import json
+import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from al_service.errors import InvalidInputError
 from al_service.learning import tensor_files
@@ -16,7 +23,13 @@ from al_service.learning.networks import Network, build
 from al_service.learning.pretrained import load_exactly
 from al_service.learning.tensor_files import InvalidCheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+#: 1: whole checkpoints without temperature.
+READABLE_VERSIONS = (1, 2)
+WHOLE, HEAD, BACKBONE = "whole", "head", "backbone"
+_HEAD_PREFIX = "head."
+
+ReadBackbone = Callable[[str], bytes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,18 +41,24 @@ class Checkpoint:
         class_names: in class_index order.
         seed: of its training.
         extra: further JSON-able facts, such as the round.
+        temperature: its logits are divided by it before the softmax; 1.0 where nobody calibrated.
+        backbone_name: of the artifact that holds its backbone, when the checkpoint holds only the head.
     """
 
     network: Network
     class_names: tuple[str, ...]
     seed: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
+    backbone_name: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.network.class_count:
             raise InvalidCheckpointError(
                 f"{len(self.class_names)} class_names for a network of {self.network.class_count} classes"
             )
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InvalidCheckpointError(f"temperature is {self.temperature}, expected a number above 0")
 
     @property
     def network_name(self) -> str:
@@ -57,54 +76,159 @@ def model_hash(network: Network) -> str:
     return tensor_files.tensor_hash(network.state_dict())
 
 
+def backbone_hash(network: Network) -> str:
+    """sha256, in hex, over everything that decides an image's embedding; the key of stored embeddings.
+
+    Those are the network's name, the side of its images, how it prepares them, and the backbone's weights. The head
+    does not count.
+    """
+    preparation = {
+        "network_name": network.name,
+        "image_px": network.image_px,
+        "input_px": network.input_px,
+        "mean": network.mean.flatten().tolist(),
+        "std": network.std.flatten().tolist(),
+    }
+    digest = hashlib.sha256(json.dumps(preparation, sort_keys=True).encode())
+    digest.update(bytes.fromhex(tensor_files.tensor_hash(network.backbone.state_dict())))
+    return digest.hexdigest()
+
+
 def to_bytes(
-    network: Network, class_names: Sequence[str], *, seed: int = 0, extra: Mapping[str, Any] | None = None
+    network: Network,
+    class_names: Sequence[str],
+    *,
+    seed: int = 0,
+    extra: Mapping[str, Any] | None = None,
+    temperature: float = 1.0,
+    backbone_name: str | None = None,
 ) -> bytes:
     """The checkpoint as a file's content; equal input gives equal bytes.
 
+    Args:
+        backbone_name: of an artifact that holds this very backbone (a whole or a backbone checkpoint); only the head
+            is written then.
+
     Raises:
-        InvalidCheckpointError: as many class_names as classes are expected.
+        InvalidCheckpointError: as many class_names as classes are expected, and a temperature above 0.
     """
-    checkpoint = Checkpoint(network, tuple(class_names), seed, dict(extra or {}))
+    checkpoint = Checkpoint(network, tuple(class_names), seed, dict(extra or {}), temperature, backbone_name)
     metadata = {
-        "format_version": FORMAT_VERSION,
-        "network_name": checkpoint.network_name,
+        **_metadata(network, WHOLE if backbone_name is None else HEAD, seed, checkpoint.extra),
         "class_names": checkpoint.class_names,
-        "image_px": checkpoint.image_px,
-        "seed": seed,
         "model_hash": model_hash(network),
-        "extra": checkpoint.extra,
+        "temperature": temperature,
     }
-    return tensor_files.to_bytes(network.state_dict(), metadata)
+    tensors = network.state_dict()
+    if backbone_name is not None:
+        metadata |= {"backbone_name": backbone_name, "backbone_hash": backbone_hash(network)}
+        tensors = {key: tensor for key, tensor in tensors.items() if key.startswith(_HEAD_PREFIX)}
+    return tensor_files.to_bytes(tensors, metadata)
 
 
-def from_bytes(data: bytes, source: str = "checkpoint") -> Checkpoint:
+def backbone_to_bytes(network: Network, *, seed: int = 0, extra: Mapping[str, Any] | None = None) -> bytes:
+    """The network without its head as a file's content, to start others from or to put heads on."""
+    metadata = _metadata(network, BACKBONE, seed, dict(extra or {})) | {"backbone_hash": backbone_hash(network)}
+    tensors = {key: tensor for key, tensor in network.state_dict().items() if not key.startswith(_HEAD_PREFIX)}
+    return tensor_files.to_bytes(tensors, metadata)
+
+
+def _metadata(network: Network, kind: str, seed: int, extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "kind": kind,
+        "network_name": network.name,
+        "image_px": network.image_px,
+        "seed": seed,
+        "extra": extra,
+    }
+
+
+def from_bytes(data: bytes, source: str = "checkpoint", read_backbone: ReadBackbone | None = None) -> Checkpoint:
     """The checkpoint in a file's content; its network is on the CPU and in evaluation mode.
 
     Args:
         data: as `to_bytes` gave it.
         source: what to call it in errors.
+        read_backbone: gives the bytes of the artifact that a checkpoint of only a head stands on; what it raises
+            passes through.
 
     Raises:
-        InvalidCheckpointError: not safetensors, cut short, not written by us, of a later format, or damaged.
+        InvalidCheckpointError: not safetensors, cut short, not written by us, of a later format, damaged, a backbone
+            without head, or a head whose backbone is missing or another one.
     """
-    tensors, metadata = tensor_files.from_bytes(data, source)
-    if metadata.get("format_version") != FORMAT_VERSION:
-        raise InvalidCheckpointError(
-            f"{source} has format version {metadata.get('format_version')!r}, expected {FORMAT_VERSION}: "
-            "it was not written by this service, or by a later version of it"
-        )
+    tensors, metadata = _read(data, source)
+    kind = metadata.get("kind", WHOLE)
+    if kind == BACKBONE:
+        raise InvalidCheckpointError(f"{source} is a backbone without head: it can be started from, but not classify")
     try:
         class_names = tuple(metadata["class_names"])
         network = build(metadata["network_name"], len(class_names), metadata["image_px"])
-        checkpoint = Checkpoint(network, class_names, int(metadata["seed"]), dict(metadata["extra"]))
+        checkpoint = Checkpoint(
+            network,
+            class_names,
+            int(metadata["seed"]),
+            dict(metadata["extra"]),
+            float(metadata.get("temperature", 1.0)),
+            str(metadata["backbone_name"]) if kind == HEAD else None,
+        )
     except (KeyError, TypeError, ValueError, InvalidInputError) as error:
         raise InvalidCheckpointError(f"{source} has metadata that no network fits: {error}") from error
+    if kind == HEAD:
+        tensors |= _backbone_of(network, metadata, source, read_backbone)
     load_exactly(network, tensors, source)
     if model_hash(network) != metadata.get("model_hash"):
         raise InvalidCheckpointError(f"{source} is damaged: its weights do not have the hash it was written with")
     network.eval()
     return checkpoint
+
+
+def load_backbone(network: Network, data: bytes, source: str = "checkpoint") -> None:
+    """Put the backbone of a whole or backbone checkpoint into a network of the same kind, in place.
+
+    Raises:
+        InvalidCheckpointError: as from_bytes, of another network, or only a head.
+    """
+    tensors, metadata = _read(data, source)
+    _check_is_of(network, metadata, source)
+    # The head of a whole checkpoint may be for other classes.
+    found = {key: tensor for key, tensor in tensors.items() if not key.startswith(_HEAD_PREFIX)}
+    own_head = {key: tensor for key, tensor in network.state_dict().items() if key.startswith(_HEAD_PREFIX)}
+    load_exactly(network, found | own_head, source)
+    if "backbone_hash" in metadata and backbone_hash(network) != metadata["backbone_hash"]:
+        raise InvalidCheckpointError(f"{source} is damaged or for other images: its backbone does not have its hash")
+
+
+def _backbone_of(
+    network: Network, metadata: Mapping[str, Any], source: str, read_backbone: ReadBackbone | None
+) -> dict[str, Tensor]:
+    """The tensors of everything but the head, from the artifact that the checkpoint names."""
+    name = metadata["backbone_name"]
+    if read_backbone is None:
+        raise InvalidCheckpointError(f"{source} holds only a head, for the backbone in {name!r}; pass read_backbone")
+    load_backbone(network, read_backbone(name), name)
+    if backbone_hash(network) != metadata.get("backbone_hash"):
+        raise InvalidCheckpointError(f"{source} is a head for another backbone than the one that is now in {name!r}")
+    return {key: tensor for key, tensor in network.state_dict().items() if not key.startswith(_HEAD_PREFIX)}
+
+
+def _check_is_of(network: Network, metadata: Mapping[str, Any], source: str) -> None:
+    found = metadata.get("network_name")
+    if metadata.get("kind", WHOLE) == HEAD:
+        raise InvalidCheckpointError(f"{source} holds only a head, expected a backbone of {network.name}")
+    if found != network.name:
+        raise InvalidCheckpointError(f"{source} is of the network {found!r}, expected {network.name!r}")
+
+
+def _read(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, metadata = tensor_files.from_bytes(data, source)
+    if metadata.get("format_version") not in READABLE_VERSIONS:
+        versions = " or ".join(map(str, READABLE_VERSIONS))
+        raise InvalidCheckpointError(
+            f"{source} has format version {metadata.get('format_version')!r}, expected {versions}: "
+            "it was not written by this service, or by a later version of it"
+        )
+    return tensors, metadata
 
 
 def save(
@@ -114,24 +238,25 @@ def save(
     *,
     seed: int = 0,
     extra: Mapping[str, Any] | None = None,
+    temperature: float = 1.0,
 ) -> str:
-    """Write a checkpoint file, whole or not at all; its model hash."""
+    """Write a whole checkpoint as a file, or nothing at all; its model hash."""
     path = Path(path)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        partial.write_bytes(to_bytes(network, class_names, seed=seed, extra=extra))
+        partial.write_bytes(to_bytes(network, class_names, seed=seed, extra=extra, temperature=temperature))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return model_hash(network)
 
 
-def load(source: str | Path | bytes) -> Checkpoint:
+def load(source: str | Path | bytes, read_backbone: ReadBackbone | None = None) -> Checkpoint:
     """The checkpoint in a file, or in a file's content. Raises as from_bytes, and for a file that cannot be read."""
     if isinstance(source, bytes):
-        return from_bytes(source)
+        return from_bytes(source, read_backbone=read_backbone)
     try:
         data = Path(source).read_bytes()
     except OSError as error:
         raise InvalidCheckpointError(f"checkpoint {str(source)!r} cannot be read: {error.strerror}") from error
-    return from_bytes(data, str(source))
+    return from_bytes(data, str(source), read_backbone)

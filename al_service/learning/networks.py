@@ -1,31 +1,32 @@
 """Networks by name: a backbone that embeds images, and a linear head with dropout that classifies embeddings.
 
 Everything that needs many passes (MC dropout, committees, influence) needs only the head, so the two are apart.
-Training is in training.py, files in checkpoints.py.
+Backbones are in backbones.py and own_networks.py, training in training.py, files in checkpoints.py.
 """
 
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from al_service.errors import InvalidInputError
-from al_service.learning.pretrained import load_default, load_file
+from al_service.learning.backbones import Backbone, build_builtin, builtin_names, usual_px
+from al_service.learning.own_networks import build_own, find_own, own_names
+from al_service.learning.pretrained import load_file
+from al_service.learning.small_cnn import SMALL_CNN, SMALL_CNN_PX
 
-SMALL_CNN = "small_cnn"
-SMALL_CNN_PX = (8, 64)
+__all__ = [
+    "SMALL_CNN",
+    "SMALL_CNN_PX",
+    "Head",
+    "Network",
+    "UnknownNetworkError",
+    "build",
+    "names",
+    "usual_px",
+]
+
 HEAD_DROPOUT = 0.25
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-# Sides that a network needs: these take exactly one size, all others at least one. Images are scaled to it inside.
-_EXACT_PX = {"vit_h_14": 518, "vit_b_16": 224, "vit_b_32": 224, "vit_l_16": 224, "vit_l_32": 224, "maxvit_t": 224}
-_LEAST_PX = {"alexnet": 64, "inception_v3": 75}
-_LEAST_PX_OTHERS = 32
-# Without these two take minutes to draw their initial weights, and return auxiliary outputs.
-_INCEPTION_OPTIONS = {"aux_logits": False, "init_weights": False, "transform_input": True}
-_BUILD_OPTIONS = {"googlenet": _INCEPTION_OPTIONS, "inception_v3": _INCEPTION_OPTIONS}
 
 
 class UnknownNetworkError(InvalidInputError):
@@ -54,28 +55,31 @@ class Network(nn.Module):
     Attributes:
         name, class_count, image_px: as given to `build`.
         embedding_width: D.
+        input_px: side that the backbone takes; images of another side are scaled.
+        classifier_name: of the network's last layer in files of others, e.g. "fc".
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, backbone: nn.Module, width: int, class_count: int, image_px: int) -> None:
+    def __init__(self, name: str, backbone: Backbone, class_count: int, image_px: int) -> None:
         super().__init__()
         self.name = name
         self.class_count = class_count
         self.image_px = image_px
-        self.embedding_width = width
-        self.backbone = backbone
-        self.head = Head(width, class_count, HEAD_DROPOUT)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
-        self._input_px = _input_px(name, image_px)
+        self.embedding_width = backbone.width
+        self.input_px = backbone.input_px
+        self.classifier_name = backbone.classifier_name
+        self.backbone = backbone.module
+        self.head = Head(backbone.width, class_count, HEAD_DROPOUT)
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1))
 
     def prepare(self, images: Tensor) -> Tensor:
         """Images as the backbone takes them: float, normalised, of its size."""
         values = images.float() / 255 if images.dtype == torch.uint8 else images
-        if values.shape[-1] != self._input_px or values.shape[-2] != self._input_px:
-            size = (self._input_px, self._input_px)
+        if values.shape[-1] != self.input_px or values.shape[-2] != self.input_px:
+            size = (self.input_px, self.input_px)
             values = nn.functional.interpolate(values, size=size, mode="bilinear", antialias=True)
         return (values - self.mean) / self.std
 
@@ -87,115 +91,47 @@ class Network(nn.Module):
         return self.head(self.embed(images))
 
 
-class SmallCnn(nn.Module):
-    """Four convolutions with group normalisation for images up to 64 px; the embedding is the mean of the last maps.
-
-    Group normalisation, because a first round may train on two images. 130 000 parameters, 13 million multiplications
-    at 32 px.
-    """
-
-    width = 128
-
-    def __init__(self, image_px: int) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            *_convolution(3, 32, stride=2 if image_px >= 48 else 1),
-            nn.MaxPool2d(2),
-            *_convolution(32, 64),
-            nn.MaxPool2d(2) if image_px >= 16 else nn.Identity(),
-            *_convolution(64, 64),
-            *_convolution(64, self.width),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.features(images).mean((2, 3))  # (N, D, h, w) -> (N, D)
-
-
 def names() -> tuple[str, ...]:
-    """Every network that `build` knows: ours, then torchvision's classification networks."""
-    return (SMALL_CNN, *models.list_models(module=models))
+    """Every network that `build` knows: ours, torchvision's classification networks, those of installed packages."""
+    return (*builtin_names(), *own_names())
 
 
 def build(name: str, class_count: int, image_px: int, weights: str = "none", seed: int = 0) -> Network:
     """A network on the CPU, in training mode, ready to train or to load.
 
     Args:
-        name: "small_cnn" (8 to 64 px) or a torchvision classification network.
+        name: "small_cnn" (8 to 64 px), "cifar_resnet20" (or 32, 44, 56), a torchvision classification network, or one
+            of an installed package (see own_networks.py).
         class_count: C >= 1.
-        image_px: side of the square images it will see. Where a torchvision network needs another side, it scales
-            inside.
-        weights: "none", "default" (torchvision's) or the path of a .safetensors file. The head is always fresh.
+        image_px: side of the square images it will see. Where a network needs another side, it scales inside.
+        weights: "none", "default" (torchvision's) or the path of a .safetensors, .pt or .pth file. The head is always
+            fresh.
         seed: of the initial weights; equal seeds give equal weights. The global generator is left as it was.
 
     Raises:
         UnknownNetworkError: no such name.
-        InvalidInputError: class_count < 1, image_px out of range, or default weights for small_cnn.
-        InvalidCheckpointError: the file is not there, damaged, or of another network.
+        InvalidInputError: class_count < 1, image_px out of range, or default weights for a network that has none.
+        InvalidCheckpointError: the file is not there, damaged, holds pickled code, or is of another network.
+        InvalidNetworkPackageError: the installed package that brings the network does not work.
         WeightsUnavailableError: torchvision's weights cannot be fetched.
     """
-    if name not in names():
+    own = find_own(name)
+    if own is None and name not in builtin_names():
         raise UnknownNetworkError(
-            f"unknown network {name!r}; known: {SMALL_CNN} and torchvision's, e.g. resnet18", name=name
+            f"unknown network {name!r}; known: {SMALL_CNN}, cifar_resnet20, torchvision's, e.g. resnet18, and those of "
+            f"installed packages ({', '.join(own_names()) or 'none here'})",
+            name=name,
         )
     if class_count < 1:
         raise InvalidInputError(f"class_count is {class_count}, expected at least 1")
     if image_px < 1:
         raise InvalidInputError(f"image_px is {image_px}, expected at least 1")
+    if own is not None and weights == "default":
+        raise InvalidInputError(f"{name} has no default weights of torchvision's; it may load its own when it is made")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone, width = _small_cnn(image_px, weights) if name == SMALL_CNN else _torchvision(name, weights)
-        network = Network(name, backbone, width, class_count, image_px)
+        backbone = build_builtin(name, image_px, weights) if own is None else build_own(own, class_count, image_px)
+        network = Network(name, backbone, class_count, image_px)
     if weights not in ("none", "default"):
-        load_file(backbone, Path(weights))
+        load_file(network.backbone, Path(weights), network.classifier_name)
     return network
-
-
-def _small_cnn(image_px: int, weights: str) -> tuple[nn.Module, int]:
-    low, high = SMALL_CNN_PX
-    if not low <= image_px <= high:
-        raise InvalidInputError(
-            f"image_px is {image_px}, and small_cnn sees {low} to {high} px; take a torchvision network, e.g. resnet18"
-        )
-    if weights == "default":
-        raise InvalidInputError("small_cnn has no default weights; use weights none or the path of a .safetensors file")
-    return SmallCnn(image_px), SmallCnn.width
-
-
-def _torchvision(name: str, weights: str) -> tuple[nn.Module, int]:
-    options: dict[str, int] = dict(_BUILD_OPTIONS.get(name, {}))
-    if name in _EXACT_PX and name.startswith("vit_"):
-        options["image_size"] = _EXACT_PX[name]
-    model = models.get_model(name, weights=None, **options)
-    if weights == "default":
-        load_default(model, name)
-    return model, _cut_classifier(model)
-
-
-def _cut_classifier(model: nn.Module) -> int:
-    """Take the last linear layer, and a dropout right before it, out of the model; the width that went into it."""
-    if isinstance(model, models.SqueezeNet):
-        # Its classifier is a convolution before the pooling; what remains is the pooling.
-        width = cast(nn.Conv2d, model.classifier[1]).in_channels
-        model.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1))
-        return width
-    leaves = [(path, module) for path, module in model.named_modules() if not any(module.children())]
-    path, last = leaves[-1]
-    model.set_submodule(path, nn.Identity())
-    before, module = leaves[-2]
-    if isinstance(module, nn.Dropout):
-        model.set_submodule(before, nn.Identity())
-    return cast(nn.Linear, last).in_features
-
-
-def _convolution(channels_in: int, channels_out: int, stride: int = 1) -> tuple[nn.Module, ...]:
-    return (
-        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
-        nn.GroupNorm(8, channels_out),
-        nn.ReLU(inplace=True),
-    )
-
-
-def _input_px(name: str, image_px: int) -> int:
-    if name == SMALL_CNN:
-        return image_px
-    return _EXACT_PX.get(name) or max(image_px, _LEAST_PX.get(name, _LEAST_PX_OTHERS))

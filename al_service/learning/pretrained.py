@@ -1,4 +1,4 @@
-"""Weights to start from: torchvision's own, fetched once into torch's cache, or a .safetensors file.
+"""Weights to start from: torchvision's own, fetched once into torch's cache, or a file of ours or of others.
 
 Called by networks.py.
 
@@ -12,6 +12,7 @@ import re
 import time
 import urllib.request
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlparse
@@ -21,10 +22,12 @@ from torch import Tensor, nn
 from torchvision import models
 
 from al_service.errors import UnavailableError
-from al_service.learning.tensor_files import InvalidCheckpointError, from_bytes
+from al_service.learning.tensor_files import InvalidCheckpointError, read_state
 
 CONNECT_TIMEOUT_S = 10.0
 DOWNLOAD_LIMIT_S = 1800.0
+#: Of layers that files bring beside the backbone: our head, and auxiliary classifiers that only training needs.
+HEAD_NAMES = ("head", "AuxLogits", "aux1", "aux2")
 _READ_BYTES = 1 << 20
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
 
@@ -55,22 +58,35 @@ def load_default(model: nn.Module, name: str) -> None:
     model.load_state_dict({key: state[key] for key in model.state_dict() if key in state}, strict=False)
 
 
-def load_file(backbone: nn.Module, path: Path) -> None:
-    """Load a backbone's weights from a .safetensors file, ours or with torchvision's names; the head is left out.
+def load_file(backbone: nn.Module, path: Path, classifier_name: str) -> None:
+    """Load a backbone's weights from a .safetensors, .pt or .pth file, ours or of others, in place.
+
+    Args:
+        classifier_name: of the layer that was cut off, e.g. "fc"; what the file has for it, and for heads of ours, is
+            left out.
 
     Raises:
-        InvalidCheckpointError: no such file, not safetensors, or a tensor that the backbone needs is missing or of
-            another shape.
+        InvalidCheckpointError: as tensor_files.read_state, or a tensor is missing, too many, or of another shape.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidCheckpointError(f"weights {str(path)!r} cannot be read: {error.strerror}") from error
-    tensors, _ = from_bytes(data, str(path))
+    tensors, _ = read_state(path)
+    load_exactly(backbone, backbone_tensors(backbone, tensors, classifier_name), str(path))
+
+
+def backbone_tensors(backbone: nn.Module, tensors: Mapping[str, Tensor], classifier_name: str) -> dict[str, Tensor]:
+    """Those of a file's tensors that are meant for the backbone, by its names.
+
+    Counters of batch normalisation that a file lacks are 0: they change nothing in a network that predicts.
+    """
     prefix = "backbone."
     if any(key.startswith(prefix) for key in tensors):
-        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-    load_exactly(backbone, {key: tensors[key] for key in backbone.state_dict() if key in tensors}, str(path))
+        found = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    else:
+        found = dict(tensors)
+    expected = backbone.state_dict()
+    left_out = tuple(f"{name}." for name in (classifier_name, *HEAD_NAMES))
+    counters = {key: torch.zeros_like(value) for key, value in expected.items() if key.endswith(".num_batches_tracked")}
+    used = {key: tensor for key, tensor in found.items() if key in expected or not key.startswith(left_out)}
+    return counters | used
 
 
 def load_exactly(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -1,11 +1,13 @@
-"""Named tensors as safetensors bytes, and back. Nothing here ever unpickles.
+"""Named tensors as safetensors bytes, and back; and state dicts of others from files. No pickled code is ever run.
 
 What the tensors mean is the business of checkpoints.py and pretrained.py.
 """
 
 import hashlib
 import json
+import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -15,6 +17,12 @@ from torch import Tensor
 
 from al_service.errors import InvalidInputError
 
+#: Files that torch.save wrote. They are read with weights_only, which runs no code.
+TORCH_SUFFIXES = (".pt", ".pth")
+#: Where training scripts put the weights in the dictionary that they save.
+STATE_KEYS = ("state_dict", "model_state_dict", "model")
+#: What wrappers (data parallel, torch.compile, lightning modules) put before every name.
+WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
 _METADATA_KEY = "al_service"
 
 
@@ -44,11 +52,73 @@ def from_bytes(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, A
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise InvalidCheckpointError(
             f"{source} is not a complete safetensors file ({error}). "
-            "Pickled .pt and .pth files are never read; convert them first."
+            "Pickled files are never read here; convert them first."
         ) from error
     if not isinstance(metadata, dict):
         raise InvalidCheckpointError(f"{source} has metadata of type {type(metadata).__name__}, expected an object")
     return tensors, metadata
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict in a file of ours or of others, without the wrappers' prefixes, and our metadata if any.
+
+    Args:
+        path: .safetensors, or .pt / .pth with nothing but tensors and plain values; the state dict may be the file's
+            whole content or stand under "state_dict", "model_state_dict" or "model".
+
+    Raises:
+        InvalidCheckpointError: it cannot be read, is damaged, holds pickled code (which is not run), or no state dict.
+    """
+    try:
+        if path.suffix.lower() in TORCH_SUFFIXES:
+            return _unwrapped(_torch_state(path)), {}
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidCheckpointError(f"weights {str(path)!r} cannot be read: {error.strerror}") from error
+    tensors, metadata = from_bytes(data, str(path))
+    return _unwrapped(tensors), metadata
+
+
+def _torch_state(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InvalidCheckpointError(
+            f"weights {str(path)!r} hold more than tensors and plain values, or are no file of torch.save. Pickled "
+            "code is never run: save them again with torch.save(model.state_dict(), path) or as .safetensors"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InvalidCheckpointError(
+            f"weights {str(path)!r} are no complete file of torch.save ({reason}); save them again with "
+            "torch.save(model.state_dict(), path) or as .safetensors"
+        ) from error
+    state = content
+    for key in STATE_KEYS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            state = content[key]
+            break
+    if not isinstance(state, dict) or not state:
+        raise InvalidCheckpointError(
+            f"weights {str(path)!r} hold a {type(state).__name__}, expected a state dict, alone or under one of "
+            f"{', '.join(STATE_KEYS)}"
+        )
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
+            raise InvalidCheckpointError(
+                f"weights {str(path)!r} hold a {type(value).__name__} for {name!r}, expected a dense tensor"
+            )
+    return state
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without prefixes that every name has; several wrappers may lie around one another."""
+    found = tensors
+    prefix = next((one for one in WRAPPER_PREFIXES if found and all(key.startswith(one) for key in found)), None)
+    while prefix is not None:
+        found = {key.removeprefix(prefix): tensor for key, tensor in found.items()}
+        prefix = next((one for one in WRAPPER_PREFIXES if all(key.startswith(one) for key in found)), None)
+    return found
 
 
 def tensor_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -121,3 +121,91 @@ def test_class_names_must_be_as_many_as_classes(tmp_path):
         checkpoints.to_bytes(networks.build("small_cnn", 10, 8), ["a", "b"])
     with pytest.raises(InvalidCheckpointError, match="cannot be read"):
         checkpoints.load(tmp_path / "missing")
+
+
+def test_temperature_comes_back_and_must_be_above_0():
+    network = networks.build("small_cnn", 10, 8)
+    assert checkpoints.from_bytes(checkpoints.to_bytes(network, NAMES)).temperature == 1.0
+    assert checkpoints.from_bytes(checkpoints.to_bytes(network, NAMES, temperature=1.75)).temperature == 1.75
+    for temperature in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InvalidCheckpointError, match="above 0"):
+            checkpoints.to_bytes(network, NAMES, temperature=temperature)
+
+
+def test_checkpoints_of_the_first_version_still_load():
+    network = networks.build("small_cnn", 10, 8)
+    metadata = {
+        "format_version": 1, "network_name": "small_cnn", "class_names": NAMES, "image_px": 8, "seed": 3,
+        "model_hash": checkpoints.model_hash(network), "extra": {"round": 2},
+    }  # fmt: skip
+    found = checkpoints.from_bytes(tensor_files.to_bytes(network.state_dict(), metadata))
+    assert (found.temperature, found.backbone_name, found.seed) == (1.0, None, 3)
+    assert checkpoints.model_hash(found.network) == checkpoints.model_hash(network)
+
+
+class TestHeadsOnAStoredBackbone:
+    @pytest.fixture
+    def network(self):
+        return networks.build("cifar_resnet20", 10, 32, seed=4)
+
+    @pytest.fixture
+    def head(self, network):
+        return checkpoints.to_bytes(network, NAMES, temperature=2.0, backbone_name="backbones/a")
+
+    @pytest.mark.parametrize("kind", ["whole", "backbone"])
+    def test_they_are_put_together_again(self, network, head, kind):
+        whole = checkpoints.to_bytes(network, NAMES)
+        stored = {"backbones/a": whole if kind == "whole" else checkpoints.backbone_to_bytes(network)}
+        found = checkpoints.from_bytes(head, "head", stored.__getitem__)
+        assert checkpoints.model_hash(found.network) == checkpoints.model_hash(network)
+        assert (found.temperature, found.backbone_name, found.class_names) == (2.0, "backbones/a", NAMES)
+        assert not found.network.training
+        assert len(head) < 6000 < len(whole) / 100
+
+    def test_another_backbone_or_none_is_refused(self, network, head):
+        with pytest.raises(InvalidCheckpointError, match="'backbones/a'; pass read_backbone"):
+            checkpoints.from_bytes(head)
+        other = checkpoints.backbone_to_bytes(networks.build("cifar_resnet20", 10, 32, seed=5))
+        with pytest.raises(InvalidCheckpointError, match="head for another backbone"):
+            checkpoints.from_bytes(head, "head", lambda name: other)
+        small = checkpoints.backbone_to_bytes(networks.build("small_cnn", 10, 32))
+        with pytest.raises(InvalidCheckpointError, match="is of the network 'small_cnn', expected 'cifar_resnet20'"):
+            checkpoints.from_bytes(head, "head", lambda name: small)
+        with pytest.raises(InvalidCheckpointError, match="holds only a head"):
+            checkpoints.from_bytes(head, "head", lambda name: head)
+        with pytest.raises(InvalidCheckpointError, match="complete"):
+            checkpoints.from_bytes(head, "head", lambda name: other[:1000])
+
+    def test_what_reading_the_backbone_raises_passes_through(self, head):
+        with pytest.raises(KeyError):
+            checkpoints.from_bytes(head, "head", {}.__getitem__)
+
+    def test_a_flipped_bit_in_either_file_is_found(self, network, head):
+        whole = bytearray(checkpoints.backbone_to_bytes(network))
+        for data, backbone in ((bytearray(head), bytearray(whole)), (bytearray(head), whole)):
+            (data if backbone is not whole else backbone)[-3] ^= 1
+            with pytest.raises(InvalidCheckpointError, match=r"damaged"):
+                checkpoints.from_bytes(bytes(data), "head", lambda name, found=backbone: bytes(found))
+
+    def test_a_backbone_alone_is_no_model_but_a_start(self, network, tmp_path):
+        data = checkpoints.backbone_to_bytes(network)
+        with pytest.raises(InvalidCheckpointError, match="backbone without head"):
+            checkpoints.from_bytes(data)
+        (tmp_path / "start.safetensors").write_bytes(data)
+        started = networks.build("cifar_resnet20", 2, 32, weights=str(tmp_path / "start.safetensors"), seed=9)
+        loaded = networks.build("cifar_resnet20", 2, 32, seed=9)
+        checkpoints.load_backbone(loaded, data)
+        assert checkpoints.backbone_hash(started) == checkpoints.backbone_hash(loaded)
+        assert checkpoints.backbone_hash(loaded) == checkpoints.backbone_hash(network)
+
+
+def test_the_hash_of_a_backbone_is_about_embeddings_and_nothing_else():
+    network = networks.build("small_cnn", 10, 8, seed=1)
+    with_other_head = networks.build("small_cnn", 3, 8, seed=2)
+    checkpoints.load_backbone(with_other_head, checkpoints.backbone_to_bytes(network))
+    assert checkpoints.backbone_hash(with_other_head) == checkpoints.backbone_hash(network)
+    others = [networks.build("small_cnn", 10, 8, seed=2), networks.build("small_cnn", 10, 9, seed=1)]
+    brighter = networks.build("small_cnn", 10, 8, seed=1)
+    brighter.mean += 0.1
+    hashes = {checkpoints.backbone_hash(one) for one in (network, *others, brighter)}
+    assert len(hashes) == 4

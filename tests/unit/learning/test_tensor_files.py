@@ -1,0 +1,97 @@
+"""State dicts from files of others: where they may lie, and that pickled code is never run."""
+
+import pickle
+import zipfile
+
+import pytest
+import torch
+
+from al_service.learning import tensor_files
+from al_service.learning.tensor_files import InvalidCheckpointError, read_state
+
+STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "conv.bias": torch.ones(2)}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".PT"])
+@pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.", "module._orig_mod.", "model.module."])
+def test_a_state_dict_is_found_where_training_scripts_put_it(tmp_path, suffix, key, prefix):
+    state = {prefix + name: tensor for name, tensor in STATE.items()}
+    torch.save(state if key is None else {"epoch": 7, key: state, "optimizer": {"lr": 0.1}}, tmp_path / f"w{suffix}")
+    found, metadata = read_state(tmp_path / f"w{suffix}")
+    assert found.keys() == STATE.keys()
+    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+    assert metadata == {}
+
+
+def test_a_prefix_that_only_some_names_have_belongs_to_the_names(tmp_path):
+    torch.save({"module.weight": torch.zeros(1), "bias": torch.zeros(1)}, tmp_path / "w.pt")
+    assert set(read_state(tmp_path / "w.pt")[0]) == {"module.weight", "bias"}
+
+
+def test_safetensors_of_others_are_read_too(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(tensor_files.to_bytes({f"module.{name}": tensor for name, tensor in STATE.items()}, {}))
+    assert read_state(path)[0].keys() == STATE.keys()
+
+
+class Attack:
+    """Unpickling one makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (type(self.path).touch, (self.path,))
+
+
+def test_pickled_code_is_refused_and_never_run(tmp_path):
+    ran = tmp_path / "ran"
+    torch.save({"state_dict": STATE, "more": Attack(ran)}, tmp_path / "zip.pt")
+    torch.save({"more": Attack(ran)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Attack(ran), protocol=2))
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    for name in ("zip.pt", "old.pth", "bare.pt", "module.pt"):
+        with pytest.raises(InvalidCheckpointError, match=f"{name}' hold more than tensors .* never run"):
+            read_state(tmp_path / name)
+    assert not ran.exists()
+    # The attack is a real one: an ordinary load would have made the file.
+    pickle.loads((tmp_path / "bare.pt").read_bytes())
+    assert ran.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor:UserWarning")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, "hold a dict, expected a state dict"),
+        ([1.0], "hold a list"),
+        (torch.zeros(3), "hold a Tensor"),
+        ({"state_dict": {"weight": 3}}, "hold a int for 'weight'"),
+        ({5: torch.zeros(1)}, "for 5, expected a dense tensor"),
+        ({"weight": torch.zeros(3).to_sparse()}, "for 'weight', expected a dense tensor"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(tmp_path, content, words):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(InvalidCheckpointError, match=words):
+        read_state(tmp_path / "w.pt")
+
+
+def test_files_that_are_cut_empty_missing_or_of_another_kind_are_refused(tmp_path):
+    torch.save(STATE, tmp_path / "whole.pt")
+    data = (tmp_path / "whole.pt").read_bytes()
+    for length in (0, 1, 2, 100, len(data) // 2, len(data) - 1):
+        (tmp_path / "cut.pt").write_bytes(data[:length])
+        with pytest.raises(InvalidCheckpointError, match=r"cut\.pt"):
+            read_state(tmp_path / "cut.pt")
+    with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
+        archive.writestr("readme.txt", "no weights")
+    (tmp_path / "text.pt").write_text("hello there, these are no weights")
+    (tmp_path / "w.safetensors").write_bytes(data)
+    for name in ("other.pt", "text.pt", "w.safetensors"):
+        with pytest.raises(InvalidCheckpointError, match=name):
+            read_state(tmp_path / name)
+    for name in ("missing.pt", "missing.safetensors", ""):
+        with pytest.raises(InvalidCheckpointError, match="cannot be read"):
+            read_state(tmp_path / name)
