@@ -7,9 +7,15 @@ import pytest
 import torch
 
 from al_service.errors import InvalidInputError
-from al_service.learning import checkpoints, networks, pretraining, pretraining_objective
+from al_service.learning import checkpoints, networks, pretraining_objective
 from al_service.learning.pixels import InvalidPixelsError
-from al_service.learning.pretraining import InvalidPretrainingSetError, NeighbourProbe, PretrainConfig, pretrain
+from al_service.learning.pretraining import PretrainConfig, pretrain
+from al_service.learning.pretraining_probe import (
+    InvalidPretrainingSetError,
+    NeighbourProbe,
+    knn_accuracy,
+    spread_and_rank,
+)
 from al_service.learning.training import TrainingDivergedError
 from al_service.learning.views import Views, views_for
 
@@ -49,7 +55,7 @@ def test_neighbours_are_of_the_same_digit_more_often_after_pretraining_without_a
     config = PretrainConfig(epochs=6, minibatch_size=128, views=views_for(8), seed=1)
     network, report = pretrain("small_cnn", digits.pixels[:1000], config, probe=probe)
     assert report.knn_accuracy_before < report.knn_accuracy
-    assert report.knn_accuracy == pretraining.knn_accuracy(network, probe)
+    assert report.knn_accuracy == knn_accuracy(network, probe)
     assert report.loss[-1] < report.loss[0] < math.log(2 * 128)
     assert (report.images, report.epochs, report.steps, len(report.loss)) == (1000, 6, 48, 6)
     assert report.images_per_s == pytest.approx(6000 / report.seconds)
@@ -250,11 +256,11 @@ def test_the_loss_is_the_cross_entropy_of_the_partner_computed_pair_by_pair():
 
 def test_spread_and_rank_of_known_embeddings():
     rng = np.random.default_rng(0)
-    spread, rank = pretraining.spread_and_rank(rng.standard_normal((20_000, 8)))
+    spread, rank = spread_and_rank(rng.standard_normal((20_000, 8)))
     assert spread == pytest.approx(1, abs=0.01) and rank == pytest.approx(8, abs=0.05)
-    spread, rank = pretraining.spread_and_rank(np.ones((5, 8)))
+    spread, rank = spread_and_rank(np.ones((5, 8)))
     assert (spread, rank) == (0.0, 1.0)
-    assert pretraining.spread_and_rank(np.ones((1, 8))) == (0.0, 1.0)
+    assert spread_and_rank(np.ones((1, 8))) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""What pretraining without labels is worth: methods at equal CPU time, and labels saved beside training from scratch.
+
+One thread, and budgets in CPU seconds, so that other work on the machine changes how long it takes, not what it says.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from al_service.learning import networks, training
+from al_service.learning.inference import predict
+from al_service.learning.networks import Network
+from al_service.learning.pretraining_probe import NeighbourProbe, knn_accuracy, spread_and_rank
+from al_service.learning.views import Views, views_for
+from benchmarks.figures import Lines
+from benchmarks.image_sets import CIFAR10_VARIABLE, ImageSet, cifar10_archive, read_cifar10, read_digits
+from benchmarks.pretraining_methods import METHODS, Course, train_for
+
+NETWORK = "small_cnn"
+LABELS = (100, 1000)
+DRAWS = 3
+# Of 0.001 to 1, what suits standardised embeddings at these counts of labels, with and without pretraining.
+INVERSE_L2 = 0.003
+# What the service does.
+SERVICE_METHOD = "simclr"
+FINETUNE_EPOCHS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Images to pretrain on and to label, images to measure on, and how long each method may train."""
+
+    images: ImageSet
+    views: Views
+    cpu_seconds: float
+    seeds: int
+    minibatch_size: int = 128
+
+    @property
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the pool and of the protected images."""
+        kept = self.images.protected(0)
+        return np.flatnonzero(~kept), np.flatnonzero(kept)
+
+
+def run(lines: Lines, *, quick: bool) -> None:
+    """Digits, and CIFAR-10 where the caller has it."""
+    with tempfile.TemporaryDirectory(prefix="bench-pretraining-") as name, one_thread():
+        digits = read_digits(Path(name) / "digits")
+        measure(lines, Case(digits, views_for(digits.image_px), 3.0 if quick else 20.0, 1 if quick else 3))
+        archive = cifar10_archive()
+        if quick:
+            print("pretraining: CIFAR-10 is left out of a quick run")
+        elif archive is None:
+            print(f"pretraining: CIFAR-10 is left out; set {CIFAR10_VARIABLE} to an archive of its training images")
+        else:
+            cifar10 = read_cifar10(archive, 12_500)
+            measure(lines, Case(cifar10, views_for(cifar10.image_px, flip=True), 80.0, 1))
+
+
+def measure(lines: Lines, case: Case, methods: tuple[str, ...] = tuple(METHODS)) -> None:
+    """A line for the initial backbone, one per method, and labels' worth from scratch and from the service's method."""
+    pool, _ = case.rows
+    for seed in range(case.seeds):
+        facts = {"dataset": case.images.name, "seed": seed}
+        course = Course(case.cpu_seconds, case.views, case.minibatch_size, seed)
+        lines.add("initial", runs=1, **facts, **worth(_initial(case, seed), case))
+        starts: dict[str, Network | None] = {"from_scratch": None}
+        for name in methods:
+            network = _initial(case, seed)
+            torch.manual_seed(seed)
+            trained = train_for(network, METHODS[name](network), case.images.pixels[pool], course)
+            figures = {"cpu_seconds": case.cpu_seconds, **trained, **worth(network, case)}
+            lines.add("method", runs=1, **facts, method=name, **figures)
+            if name == SERVICE_METHOD:
+                starts[name] = network
+        for name, start in starts.items():
+            lines.add("finetuned", runs=1, **facts, start=name, **finetuned(case, start, seed))
+
+
+def _initial(case: Case, seed: int) -> Network:
+    return networks.build(NETWORK, 1, case.images.image_px, seed=seed)
+
+
+def worth(network: Network, case: Case) -> dict[str, Any]:
+    """k-NN accuracy over the pool's labels, a linear classifier's at few labels, and how spread the embeddings are."""
+    pool, kept = case.rows
+    pixels, classes = case.images.pixels, case.images.class_indices
+    embeddings = predict(network, pixels).embeddings.astype(np.float32)
+    scaled = StandardScaler().fit(embeddings[pool]).transform(embeddings)
+    found: dict[str, Any] = {}
+    for count in LABELS:
+        right = []
+        for draw in range(DRAWS):
+            rows = np.random.default_rng(draw).permutation(pool)[:count]
+            model = LogisticRegression(C=INVERSE_L2, max_iter=500).fit(scaled[rows], classes[rows])
+            right.append(model.score(scaled[kept], classes[kept]))
+        found[f"linear_{count}"] = float(np.mean(right))
+    probe = NeighbourProbe(pixels[pool], classes[pool], pixels[kept], classes[kept])
+    spread, rank = spread_and_rank(embeddings[pool[:2000]])
+    return {"knn": knn_accuracy(network, probe), **found, "spread": spread, "effective_rank": rank}
+
+
+def finetuned(case: Case, pretrained: Network | None, seed: int) -> dict[str, float]:
+    """Accuracy of all layers trained on few labels, from the pretrained backbone or from scratch, and CPU seconds."""
+    pool, kept = case.rows
+    pixels, classes = case.images.pixels, case.images.class_indices
+    found = {}
+    for count in LABELS:
+        rows = np.random.default_rng(seed).permutation(pool)[:count]
+        network = networks.build(NETWORK, case.images.class_count, case.images.image_px, seed=seed)
+        if pretrained is not None:
+            network.backbone.load_state_dict(pretrained.backbone.state_dict())
+        started = time.process_time()
+        config = training.TrainConfig(
+            epochs_max=FINETUNE_EPOCHS, augment="shift+flip" if case.views.flip else "shift", seed=seed
+        )
+        training.train(network, pixels[rows], classes[rows], config)
+        found[f"cpu_seconds_{count}"] = time.process_time() - started
+        right = predict(network, pixels[kept]).logits.argmax(1) == classes[kept]
+        found[f"finetuned_{count}"] = float(right.mean())
+    return found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """CPU seconds of several threads are not comparable: they count waiting."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
