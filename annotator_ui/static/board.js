@@ -1,9 +1,15 @@
 // The round board: what the loop does now, how good the model is, who works, what failed.
 
 import { createApi, projectPath } from "./api.js";
+import { adviceOf, drawAdvice } from "./board_advice.js";
+import { createCalibration } from "./board_calibration.js";
+import { createClassTable } from "./board_classes.js";
+import { wireCsv } from "./board_csv.js";
 import { createCurve, curvePoints, curveWords } from "./board_curve.js";
+import { createDetail } from "./board_detail.js";
 import { drawFailures, drawHeadline, drawPeople, drawPool } from "./board_panels.js";
-import { drawClasses, drawConfusion, drawRounds, roundsCsv } from "./board_tables.js";
+import { createPretrain } from "./board_pretrain.js";
+import { drawConfusion, drawRounds, roundsCsv } from "./board_tables.js";
 import { byId, seconds, setText } from "./dom.js";
 import { wireMenus } from "./menus.js";
 import { newKey } from "./outbox.js";
@@ -18,13 +24,14 @@ function start(body) {
   const mayEngineer = ["admin", "engineer"].includes(body.dataset.role ?? "");
   const api = createApi();
   const curve = createCurve(byId("curve"), body.dataset.plotly ?? "");
+  const calibration = createCalibration(body.dataset.plotly ?? "");
+  const classTable = createClassTable(byId("per-class"));
+  const detail = createDetail(api, path, () => draw());
   const startButton = document.getElementById("start-round");
+  const advice = document.getElementById("advice");
   let showsAllRounds = false;
   /** @type {{summary?: any, rounds?: any}} */ let latest = {};
   let drawnCurve = "";
-  /** Classes and confusion of the last measured round: too large for the list. @type {{key: string, metrics: any}|null} */
-  let detail = null;
-  let isFetchingDetail = false;
 
   const poll = createPoll(api, {
     everyMs: EVERY_MS, paths: { summary: `${path}/summary`, rounds: `${path}/rounds` },
@@ -32,26 +39,11 @@ function start(body) {
     age: (old, why) => {
       byId("stale").hidden = old === null;
       if (old !== null) setText(byId("stale"), `${why} These numbers are ${seconds(old)} old; the page keeps trying.`);
-      else fetchDetail();
+      else detail.fetch(latest.rounds?.rounds ?? []);
     },
   });
 
-  const lastMeasured = () => latest.rounds?.rounds.findLast((round) => typeof round.metrics.accuracy === "number");
-
-  // Called after every good poll, so a call that failed is made up for by the next one.
-  async function fetchDetail() {
-    const measured = lastMeasured();
-    const key = JSON.stringify([measured?.number, measured?.metrics]);
-    if (!measured || key === detail?.key || isFetchingDetail) return;
-    isFetchingDetail = true;
-    try {
-      detail = { key, metrics: (await api.call("GET", `${path}/rounds/${measured.number}/metrics`)).metrics };
-    } catch {
-      detail ??= { key: "", metrics: {} };
-    }
-    isFetchingDetail = false;
-    draw();
-  }
+  const pretrain = document.getElementById("pretrain") && createPretrain(api, { project, path, complain, ask: poll.ask });
 
   function draw() {
     const { summary, rounds: { rounds } } = /** @type {any} */ (latest);
@@ -60,9 +52,9 @@ function start(body) {
     drawPeople(summary);
     drawFailures(summary.failures, mayEngineer, retry);
     drawRounds(byId("rounds"), rounds, showsAllRounds, () => { showsAllRounds = true; draw(); });
-    // While the numbers of a measured round are on their way, no table says that there are none.
-    if (detail || !lastMeasured()) drawClasses(byId("per-class"), summary.classes, detail?.metrics.per_class ?? {});
-    if (detail?.metrics.confusion || !lastMeasured()) setText(byId("confusion-words"), drawConfusion(byId("confusion"), detail?.metrics.confusion));
+    drawDetail(summary, detail.of(rounds));
+    if (advice) drawAdvice(advice, adviceOf(rounds.findLast((round) => typeof round.metrics.accuracy === "number")?.metrics), project);
+    pretrain?.draw(summary);
     const points = curvePoints(rounds);
     setText(byId("curve-words"), curveWords(points) || "\u00a0");
     if (startButton) {
@@ -71,6 +63,17 @@ function start(body) {
     }
     const fresh = JSON.stringify(points);
     if (fresh !== drawnCurve || !points.length) { drawnCurve = fresh; curve.show(points); }
+  }
+
+  /** @param {any} summary @param {import("./board_detail.js").Detail} found */
+  function drawDetail(summary, found) {
+    calibration.show(found);
+    if (found.round !== null) byId("calibration-json").setAttribute("href", `/api/v1${path}/rounds/${found.round}/metrics`);
+    // While the numbers of a measured round are on their way, no table says that there are none.
+    if (found.state === "loading") return;
+    classTable.show(summary.classes, found.metrics.per_class ?? {});
+    const confusionWords = drawConfusion(byId("confusion"), found.metrics.confusion);
+    setText(byId("confusion-words"), found.state === "failed" ? "These numbers do not load right now. The page keeps trying." : confusionWords);
   }
 
   function complain(words) {
@@ -101,12 +104,8 @@ function start(body) {
     poll.ask();
   });
 
-  byId("download-csv").addEventListener("click", (event) => {
-    const link = event.currentTarget;
-    URL.revokeObjectURL(link.href);
-    link.href = URL.createObjectURL(new Blob([roundsCsv(latest.rounds?.rounds ?? [])], { type: "text/csv" }));
-  });
-  byId("download-csv").setAttribute("href", "#");
+  wireCsv(byId("download-csv"), () => roundsCsv(latest.rounds?.rounds ?? []));
+  wireCsv(byId("calibration-csv"), calibration.csv);
   wireMenus(api, { page: "board" });
   poll.ask();
 }

@@ -1,67 +1,44 @@
 // The learning curve: accuracy over labels with its 95 % band, drawn by plotly in the page's own colours.
 
-import { count, el, percent } from "./dom.js";
+import { axisOf, createPlot, layoutOf } from "./board_plot.js";
+import { count, percent } from "./dom.js";
 
-/** @typedef {{number: number, labels: number, accuracy: number, low: number, high: number, samples: number}} Point */
+/** @typedef {{number: number, labels: number, accuracy: number, low: number, high: number, samples: number, plain: number|null}} Point */
 
 /** The measured rounds. @param {any[]} rounds @returns {Point[]} */
 export function curvePoints(rounds) {
   return rounds
     .filter((round) => typeof round.metrics?.accuracy === "number")
     .map(({ number, labels, metrics }) => ({
-      number, labels, accuracy: metrics.accuracy, samples: metrics.evaluation_samples ?? 0,
+      number, labels, accuracy: metrics.accuracy, samples: metrics.evaluation_samples ?? 0, plain: plainAccuracy(metrics),
       low: metrics.accuracy_ci95?.[0] ?? metrics.accuracy, high: metrics.accuracy_ci95?.[1] ?? metrics.accuracy,
     }))
     .sort((a, b) => a.labels - b.labels || a.number - b.number);
 }
 
-/** The curve in one sentence. @param {Point[]} points */
+/** Accuracy of the same round trained without unlabelled images; null where nobody trained it. @param {any} metrics @returns {number|null} */
+export const plainAccuracy = (metrics) => (typeof metrics.plain?.accuracy === "number" ? metrics.plain.accuracy : null);
+
+/** The curve in a few words. @param {Point[]} points */
 export function curveWords(points) {
   if (!points.length) return "";
   const last = points[points.length - 1];
   const now = `${percent(last.accuracy)} at ${count(last.labels)} labels (95 % interval ${percent(last.low)} to ${percent(last.high)}, ${count(last.samples)} evaluation images)`;
-  if (points.length === 1) return `Accuracy is ${now}.`;
-  return `Accuracy went from ${percent(points[0].accuracy)} at ${count(points[0].labels)} labels to ${now}. The numbers of every round are in the table below.`;
+  const compared = last.plain === null ? "" : ` ${percent(last.accuracy)} with, ${percent(last.plain)} without unlabelled images.`;
+  if (points.length === 1) return `Accuracy is ${now}.${compared}`;
+  return `Accuracy went from ${percent(points[0].accuracy)} at ${count(points[0].labels)} labels to ${now}.${compared} The numbers of every round are in the table below.`;
 }
 
 /** @param {HTMLElement} box @param {string} plotlyUrl */
 export function createCurve(box, plotlyUrl) {
-  /** @type {Promise<any>|null} */ let loading = null;
-  /** @type {Point[]} */ let points = [];
-
-  // Four megabytes for one plot: only when there is something to draw, and after everything else.
-  function load() {
-    loading ??= new Promise((resolve, reject) => {
-      const script = el("script", { src: plotlyUrl, on: { load: () => resolve(/** @type {any} */ (window).Plotly), error: () => { loading = null; reject(new Error("plotly")); } } });
-      document.head.append(script);
-    });
-    return loading;
-  }
-
-  const plot = el("div", { class: "plot" });
-  const words = el("p", { class: "curve-empty" });
-  box.replaceChildren(plot, words);
-
-  function note(text) {
-    words.textContent = text;
-    words.hidden = !text;
-  }
-
-  async function draw() {
-    if (!points.length) return note("The curve starts with the first measured round. A round is measured on evaluation images that have labels.");
-    if (!plot.firstChild) note("Drawing …");
-    try {
-      const plotly = await load();
-      note("");
-      await plotly.react(plot, traces(points, colours()), layout(points, colours()), { displayModeBar: false, responsive: true });
-    } catch {
-      note("The plot does not load; the table below has the same numbers.");
-    }
-    return undefined;
-  }
-
-  document.addEventListener("themechange", draw);
-  return { /** @param {Point[]} fresh */ show(fresh) { points = fresh; return draw(); } };
+  const plot = createPlot(box, plotlyUrl);
+  return {
+    /** @param {Point[]} points */
+    show(points) {
+      if (!points.length) return plot.show(null, "The curve starts with the first measured round. A round is measured on evaluation images that have labels.");
+      return plot.show((colour) => ({ data: traces(points, colour), layout: layout(points, colour) }));
+    },
+  };
 }
 
 function traces(points, colour) {
@@ -82,29 +59,12 @@ function traces(points, colour) {
 }
 
 function layout(points, colour) {
-  const axis = { gridcolor: colour.line, linecolor: colour.line, zeroline: false, tickcolor: colour.line, color: colour.quiet, fixedrange: true, automargin: true };
   const low = Math.min(...points.map((point) => point.low)) * 100;
   const high = Math.max(...points.map((point) => point.high)) * 100;
   const room = Math.max(2, (high - low) * 0.08);
   return {
-    autosize: true, margin: { l: 8, r: 12, t: 8, b: 8 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent", hovermode: "closest", dragmode: false,
-    font: { family: colour.font, size: 13, color: colour.quiet },
-    xaxis: { ...axis, title: { text: "labels", standoff: 12 }, separatethousands: true, rangemode: points.length === 1 ? "tozero" : "normal", nticks: 8 },
-    yaxis: { ...axis, title: { text: "accuracy, %", standoff: 12 }, range: [Math.max(0, low - room), Math.min(100.5, high + room)], nticks: 7 },
-    hoverlabel: { bgcolor: colour.surface, bordercolor: colour.line, font: { color: colour.text, family: colour.font, size: 13 }, align: "left" },
+    ...layoutOf(colour),
+    xaxis: { ...axisOf(colour, "labels"), separatethousands: true, rangemode: points.length === 1 ? "tozero" : "normal", nticks: 8 },
+    yaxis: { ...axisOf(colour, "accuracy, %"), range: [Math.max(0, low - room), Math.min(100.5, high + room)], nticks: 7 },
   };
-}
-
-/** The page's colours as plotly can read them: light-dark() and variables resolved by the browser. */
-function colours() {
-  const probe = el("span");
-  probe.hidden = true;
-  document.body.append(probe);
-  const resolve = (value) => { probe.style.color = value; return getComputedStyle(probe).color; };
-  const found = {
-    accent: resolve("var(--accent)"), line: resolve("var(--line)"), quiet: resolve("var(--quiet)"), text: resolve("var(--text)"), surface: resolve("var(--surface)"),
-    font: getComputedStyle(document.body).fontFamily,
-  };
-  probe.remove();
-  return { ...found, band: found.accent.replace("rgb(", "rgba(").replace(")", ", 0.16)") };
 }

@@ -1,5 +1,7 @@
-// The board's tables: rounds, classes, confusion. The numbers of every plot are here as text too.
+// The board's tables: rounds and confusion. The numbers of every plot are here as text too.
 
+import { plainAccuracy } from "./board_curve.js";
+import { toCsv } from "./board_csv.js";
 import { count, el, percent, seconds } from "./dom.js";
 import { roundWords, triggerWords } from "./round_words.js";
 
@@ -39,26 +41,9 @@ function accuracyParts(metrics) {
   if (typeof metrics.accuracy !== "number") return ["–"];
   const [low, high] = metrics.accuracy_ci95 ?? [null, null];
   const half = low === null ? "" : ` ± ${(((high - low) / 2) * 100).toFixed(1)}`;
-  return [percent(metrics.accuracy), el("span", { class: "quiet", text: `${half}, n ${count(metrics.evaluation_samples ?? 0)}` })];
-}
-
-/** @param {HTMLTableElement} table @param {any[]} classes labelled counts @param {Record<string, any>} perClass F1 and friends of the last measured round */
-export function drawClasses(table, classes, perClass) {
-  const most = Math.max(1, ...classes.map((info) => info.labelled));
-  table.tHead?.replaceChildren(el("tr", {}, head("Class"), head("Labelled", true), head("F1", true, "balance of precision and recall; 100 % is perfect"), head("Precision", true, "of the images called so, how many are"), head("Recall", true, "of the images that are, how many were found"), head("n", true, "evaluation images of this class")));
-  table.tBodies[0].replaceChildren(...classes.map((info) => {
-    const found = perClass[info.name];
-    const part = (value) => number(typeof value === "number" ? percent(value, 0) : null);
-    return el("tr", {}, el("th", { scope: "row", title: info.name, text: info.name }),
-      withBar(count(info.labelled), info.labelled / most, "bar plain"), typeof found?.f1 === "number" ? withBar(percent(found.f1, 0), found.f1, "bar") : number(null),
-      part(found?.precision), part(found?.recall), number(found ? count(found.support) : null));
-  }));
-}
-
-function withBar(text, part, className) {
-  const bar = el("span", { class: className, "aria-hidden": "true" }, el("i"));
-  bar.style.setProperty("--part", String(part));
-  return el("td", { class: "number" }, bar, el("span", { class: "value", text }));
+  const plain = plainAccuracy(metrics);
+  return [percent(metrics.accuracy), el("span", { class: "quiet", text: `${half}, n ${count(metrics.evaluation_samples ?? 0)}` }),
+    plain !== null && el("span", { class: "quiet below", text: `${percent(plain)} without unlabelled images` })];
 }
 
 /** @param {HTMLTableElement} table @param {{classes: string[], counts: number[][]}|undefined} confusion @returns {string} what the table shows, in words */
@@ -78,6 +63,7 @@ function drawMatrix(table, { classes, counts }) {
   const longest = Math.max(...classes.map((name) => name.length));
   table.classList.toggle("short", longest <= 4);
   table.style.setProperty("--name-width", `${Math.min(16, longest) + 2}ch`);
+  table.style.setProperty("--columns", String(classes.length));
   const top = el("thead", {}, el("tr", {}, el("td", { style: "background: none" }), ...classes.map((name) => el("th", { scope: "col", title: name }, el("span", { text: name })))));
   const rows = counts.map((row, truth) => {
     const total = row.reduce((sum, value) => sum + value, 0);
@@ -100,9 +86,8 @@ function drawPairs(table, { classes, counts }) {
 
 /** All rounds as CSV, one row each. @param {any[]} rounds */
 export function roundsCsv(rounds) {
-  const cell = (value) => { const text = String(value ?? ""); return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text; };
-  const names = ["round", "state", "labels", "accuracy", "accuracy_low", "accuracy_high", "evaluation_samples", "macro_f1", "train_s", "score_s", "select_s", "labels_per_minute", "trigger", "started_at", "finished_at", "error"];
-  const rows = rounds.map((round) => [round.number, round.state, round.labels, round.metrics.accuracy, round.metrics.accuracy_ci95?.[0], round.metrics.accuracy_ci95?.[1], round.metrics.evaluation_samples, round.metrics.macro_f1,
+  const names = ["round", "state", "labels", "accuracy", "accuracy_low", "accuracy_high", "evaluation_samples", "macro_f1", "accuracy_without_unlabelled", "train_s", "score_s", "select_s", "labels_per_minute", "trigger", "started_at", "finished_at", "error"];
+  const rows = rounds.map((round) => [round.number, round.state, round.labels, round.metrics.accuracy, round.metrics.accuracy_ci95?.[0], round.metrics.accuracy_ci95?.[1], round.metrics.evaluation_samples, round.metrics.macro_f1, plainAccuracy(round.metrics),
     round.seconds?.train, round.seconds?.score, round.seconds?.select, round.metrics.labels_per_minute, round.trigger, round.started_at, round.finished_at, round.error]);
-  return [names, ...rows].map((row) => row.map(cell).join(",")).join("\n") + "\n";
+  return toCsv(names, rows);
 }

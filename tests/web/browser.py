@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from al_service.api.install import install
@@ -55,6 +55,7 @@ def chromium() -> Iterator[Browser]:
     found = next((path for name in BROWSER_NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.fail(f"no browser found (looked for {', '.join(BROWSER_NAMES)}); Debian: apt-get install chromium")
+    expect.set_options(timeout=WAIT_MS)  # a busy machine polls late; playwright itself waits 5 s
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=BROWSER_ARGUMENTS)
         yield browser
