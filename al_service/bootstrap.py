@@ -131,11 +131,11 @@ def replay_round(services: Services, project_name: str, number: int) -> dict[str
     facts = record.stage_record(Stage.SELECT).result
     if "candidates_artifact" not in facts:
         raise ConflictError(f"round {number} has not chosen samples yet (it is {record.state}, stage {record.stage})")
-    candidates = ScoredPool.from_bytes(services.artifacts.get(facts["candidates_artifact"]))
-    scored = candidates
-    if facts["scores_artifact"]:
-        scored = ScoredPool.from_bytes(services.artifacts.get(facts["scores_artifact"]))
-    again = scored.restricted_to(candidates.sample_ids).choose(
+    read = services.artifacts.get
+    candidates = ScoredPool.from_bytes(read(facts["candidates_artifact"]))
+    # Rounds of before shards have one file, under another name.
+    names = facts.get("scores_artifacts") or [name for name in [facts.get("scores_artifact")] if name]
+    again = ScoredPool.read(read, names, candidates.sample_ids).choose(
         record.config.strategy, facts["budget"], seed=record.seed, random_fraction=record.config.random_fraction
     )
     with services.store.read() as tx:

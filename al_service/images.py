@@ -33,6 +33,10 @@ PIXELS_MAX = 64_000_000
 TINY_PX = 64
 """Up to this longest side an image is shown losslessly: compression would smear what little there is."""
 
+SQUARE_VERSION = "square-1"
+"""Names what `square_pixels` does to an image. Stored pixels carry it: change it whenever the same bytes would give
+other pixels."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """What we read, by Pillow's names. Nothing here starts another program, as EPS and PDF would."""
 
@@ -42,6 +46,10 @@ _FOREIGN = (
     (b"%PDF", "PDF"), (b"%!PS", "PostScript"), (b"8BPS", "Photoshop"), (b"PK\x03\x04", "zip archive"),
     (b"\0\0\1\0", "icon (ICO)"), (b"<svg", "SVG"), (b"<?xml", "XML or SVG"), (b"<!DOCTYPE", "web page"),
 )  # fmt: skip
+
+_JPEG_SCAN = 0xDA
+_JPEG_FRAMES = (0xC0, 0xC2)  # baseline and progressive
+_JPEG_PLAIN = (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)  # JFIF, tables, restart interval, comment
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -154,6 +162,9 @@ def square_pixels(data: bytes, image_px: int, *, pixels_max: int = PIXELS_MAX) -
     import numpy as np  # here alone, so that the web process can make thumbnails without loading numpy
 
     _check_size("image_px", image_px)
+    ready = plain_jpeg_bytes(data, image_px) if image_px * image_px <= pixels_max else None
+    if ready is not None:
+        return np.frombuffer(ready, np.uint8).reshape(image_px, image_px, 3).copy()
     image = _open(data, pixels_max)
     _draft(image, min(image.size) / image_px)
     rgb = _finish(image)
@@ -162,6 +173,40 @@ def square_pixels(data: bytes, image_px: int, *, pixels_max: int = PIXELS_MAX) -
     box = (left, top, left + side, top + side)
     square = rgb.resize((image_px, image_px), Image.Resampling.BILINEAR, box=box)
     return np.array(square, dtype=np.uint8)  # (image_px, image_px, 3)
+
+
+def plain_jpeg_bytes(data: bytes, image_px: int) -> bytes | None:
+    """Return the RGB bytes of a plain JPEG of exactly that square size, row by row; None for any other or damaged file.
+
+    Plain: three components of 8 bits, and no block in the header that could hold an orientation or another colour
+    space. Such files go straight to Pillow's decoder, in a third of the time that `Image.open` takes for 32 px; pixels
+    are the same, since decoder and settings are.
+    """
+    if not _is_plain_jpeg(data, image_px):
+        return None
+    try:
+        return Image.frombytes("RGB", (image_px, image_px), data, "jpeg", ("RGB", "")).tobytes()
+    except _PILLOW_ERRORS:
+        return None  # the slow way says what is wrong
+
+
+def _is_plain_jpeg(data: bytes, image_px: int) -> bool:
+    if data[:2] != b"\xff\xd8":
+        return False
+    at, frames = 2, 0
+    while data[at : at + 1] == b"\xff" and at + 10 <= len(data):
+        marker = data[at + 1]
+        if marker == _JPEG_SCAN:
+            return frames == 1
+        if marker in _JPEG_FRAMES:
+            frames += 1
+            height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
+            if (data[at + 4], height, width, data[at + 9]) != (8, image_px, image_px, 3):
+                return False
+        elif marker not in _JPEG_PLAIN:
+            return False
+        at += 2 + (data[at + 2] << 8 | data[at + 3])
+    return False
 
 
 def looks_like_image(head: bytes) -> bool:

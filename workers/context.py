@@ -1,20 +1,24 @@
-"""What a worker process keeps warm between jobs: services, device, the last network, decoded pixels.
+"""What a worker process keeps warm between jobs: services, device, the last network, and its caches on disk.
 
 RQ calls a job by name with (job_id, attempt) only, so the process holds one context, put in place once at its start.
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from al_service import images
 from al_service.bootstrap import open_services
 from al_service.errors import UnavailableError
-from al_service.learning.pixels import PixelCache
+from al_service.learning.minibatch_size import MinibatchSizes
+from al_service.loop.ports import Artifacts
 from al_service.loop.services import Services
 from al_service.settings import Settings
-
-#: Decoded pixels kept in memory: 50,000 CIFAR images are 150 MB, 10,000 images at 224 px 1.5 GB.
-PIXEL_CACHE_BYTES = 2 * 2**30
+from al_service.storage.artifacts import FileArtifacts
+from al_service.storage.pixel_rows import open_pixel_rows
+from al_service.storage.row_store import RowStore
 
 
 @dataclass
@@ -24,10 +28,62 @@ class WorkerContext:
     settings: Settings
     services: Services
     worker_name: str
-    pixels: PixelCache = field(default_factory=lambda: PixelCache(PIXEL_CACHE_BYTES))
     network_hash: str | None = None
     network: Any = None
     interrupts: Any = None
+    _stores: dict[str, RowStore] = field(default_factory=dict)
+    _sizes: MinibatchSizes | None = None
+
+    @property
+    def cache_folder(self) -> Path:
+        """What may be deleted at any time and is made again."""
+        return self.settings.data_dir.resolve() / "cache"
+
+    @property
+    def minibatch_sizes(self) -> MinibatchSizes:
+        """Minibatch sizes found on this machine."""
+        if self._sizes is None:
+            self._sizes = MinibatchSizes(self.cache_folder / "minibatch-sizes.json")
+        return self._sizes
+
+    def pixel_rows(self, image_px: int, expected_count: int) -> RowStore:
+        """Decoded images of that side: raw where so many fit the budget, small JPEG files otherwise."""
+        key = f"pixels/{images.SQUARE_VERSION}"
+
+        def opened() -> RowStore:
+            return open_pixel_rows(
+                self.cache_folder / key,
+                image_px,
+                expected_count,
+                self.settings.pixel_cache_max_bytes,
+                self._mirror,
+                mirror_prefix=f"cache/{key}",
+            )
+
+        # A store notices what other processes append, so it is opened once; a pool that grew may need the other kind.
+        is_raw = expected_count * image_px * image_px * 3 <= self.settings.pixel_cache_max_bytes
+        return self._opened(f"{key}/{image_px}/{is_raw}", opened)
+
+    def embedding_rows(self, backbone_hash: str, width: int) -> RowStore:
+        """(width,) float16 embeddings by the backbone of that hash."""
+        key = f"embeddings/{backbone_hash[:32]}"
+        return self._opened(
+            key,
+            lambda: RowStore(
+                self.cache_folder / key, (width,), "float16", mirror=self._mirror, mirror_prefix=f"cache/{key}/"
+            ),
+        )
+
+    @property
+    def _mirror(self) -> Artifacts | None:
+        """Hosts that share remote artifacts share their caches through them; one with a local folder needs no copy."""
+        artifacts = self.services.artifacts
+        return None if isinstance(artifacts, FileArtifacts) else artifacts
+
+    def _opened(self, key: str, opener: Callable[[], RowStore]) -> RowStore:
+        if key not in self._stores:
+            self._stores[key] = opener()
+        return self._stores[key]
 
 
 _current: list[WorkerContext] = []

@@ -1,12 +1,12 @@
 """The jobs by name, as the broker calls them: `workers.jobs.<kind>(job_id, attempt)`. These names never change.
 
 Here the two halves meet: people, rounds and rows on one side, arrays and images on the other. Bodies are in
-workers/ingesting.py and workers/stages.py; claiming, heartbeats and error translation in workers/running.py.
+workers/ingesting.py and the *_stage modules; claiming, heartbeats and error translation in workers/running.py.
 """
 
 from collections.abc import Callable
 
-from workers import ingesting, stages
+from workers import ingesting, score_stage, select_stage, train_stage
 from workers.context import WorkerContext, current
 from workers.running import JobRun, run_job
 
@@ -20,17 +20,22 @@ def ingest(job_id: int, attempt: int) -> None:
 
 def train(job_id: int, attempt: int) -> None:
     """Train on the labels up to the round's watermark and measure on the evaluation set."""
-    _run(job_id, attempt, stages.train)
+    _run(job_id, attempt, train_stage.train)
 
 
 def score(job_id: int, attempt: int) -> None:
     """Run the round's model over the unlabelled pool."""
-    _run(job_id, attempt, stages.score)
+    _run(job_id, attempt, score_stage.score)
+
+
+def score_shard(job_id: int, attempt: int) -> None:
+    """Run the round's model over one range of the unlabelled pool."""
+    _run(job_id, attempt, score_stage.score_shard)
 
 
 def select(job_id: int, attempt: int) -> None:
     """Choose the round's batch."""
-    _run(job_id, attempt, stages.select)
+    _run(job_id, attempt, select_stage.select)
 
 
 def _run(job_id: int, attempt: int, body: Body) -> None:

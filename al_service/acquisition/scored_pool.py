@@ -6,7 +6,7 @@ thousandths of a percent, at half the bytes.
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,6 +62,22 @@ class ScoredPool:
             raise InvalidScoredPoolError(f"not a scored pool: {error}; run the score stage again") from error
 
     @classmethod
+    def read(cls, read: Callable[[str], bytes], names: Sequence[str], sample_ids: np.ndarray) -> "ScoredPool":
+        """The pool in these files, cut to these samples; a pool that no model has seen where there are no files.
+
+        Each shard is cut before they are put together, so that the whole pool is held once.
+
+        Args:
+            read: gives a file's bytes for its name.
+
+        Raises:
+            InvalidScoredPoolError: as `from_bytes` and `merged`. What `read` raises passes through.
+        """
+        if not names:
+            return cls(sample_ids)
+        return cls.merged([cls.from_bytes(read(name)).restricted_to(sample_ids) for name in names])
+
+    @classmethod
     def merged(cls, shards: Sequence["ScoredPool"]) -> "ScoredPool":
         """One pool of several shards, in their order.
 
@@ -108,7 +124,7 @@ class ScoredPool:
             sampled_probabilities=rows(self.sampled_probabilities),
         )
 
-    def choose(self, strategy: str, budget: int, *, seed: int, random_fraction: float) -> Selection:
+    def choose(self, strategy: str, budget: int, *, seed: int | Sequence[int], random_fraction: float) -> Selection:
         """Choose `budget` samples (all, when there are fewer) by a strategy; the same seed gives the same ids.
 
         A pool that no model has seen is drawn from at random, with the reason `first_look`.

@@ -1,0 +1,119 @@
+"""Pixels and embeddings by content hash, from the caches on disk; what is not there yet is made first and kept.
+
+An image is decoded once, and a frozen backbone sees it once, whatever project, round or worker asks. An image that has
+vanished or cannot be decoded any more never stops a round: it is left out, and the answer says which.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from al_service import images
+from al_service.errors import NotFoundError
+from al_service.learning import device
+from al_service.learning.checkpoints import backbone_hash
+from al_service.learning.inference import embed
+from al_service.learning.networks import Network
+from al_service.learning.pixels import stack_pixels
+from al_service.loop.ports import image_name
+from workers.context import WorkerContext
+from workers.running import JobRun
+
+log = logging.getLogger(__name__)
+
+#: Rows made and stored at a time: a killed worker loses so many at most, and memory stays flat.
+CHUNK_BYTES = 64 * 2**20
+CHUNK_ROWS_MAX = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What was asked for, less what cannot be read.
+
+    Args:
+        values: array-like, a row for each of `positions`, read from disk piece by piece.
+        positions: (n,) int64, rising: which of the hashes asked for these are.
+        unreadable: hashes of images that have vanished or cannot be decoded.
+    """
+
+    values: Any
+    positions: np.ndarray
+    unreadable: tuple[str, ...]
+
+
+def pixels_of(context: WorkerContext, run: JobRun, hashes: Sequence[str], image_px: int) -> Rows:
+    """The images as (n, image_px, image_px, 3) uint8."""
+    store = context.pixel_rows(image_px, _samples(context, run))
+    missing = store.missing(hashes)
+    unreadable: list[str] = []
+    chunk = max(1, min(CHUNK_ROWS_MAX, CHUNK_BYTES // (image_px * image_px * 3)))
+    for start in range(0, len(missing), chunk):
+        run.progress(start, len(missing), "decoding images")
+        wanted = [hashes[position] for position in missing[start : start + chunk]]
+        pixels, bad = _decode(context, wanted, image_px)
+        unreadable += bad
+        good = [sha256 for sha256 in wanted if sha256 not in set(bad)] if bad else wanted
+        if good:
+            store.append(good, pixels)
+    return _without(store, hashes, unreadable)
+
+
+def embeddings_of(context: WorkerContext, run: JobRun, network: Network, hashes: Sequence[str]) -> Rows:
+    """What the network's backbone says of the images, (n, D) float16; the backbone must be a frozen one."""
+    store = context.embedding_rows(backbone_hash(network), network.embedding_width)
+    missing = store.missing(hashes)
+    unreadable: tuple[str, ...] = ()
+    if len(missing):
+        wanted = [hashes[position] for position in missing]
+        pixels = pixels_of(context, run, wanted, network.image_px)
+        unreadable = pixels.unreadable
+        torch_device = device.choose(context.settings.device)
+        for start in range(0, len(pixels.positions), CHUNK_ROWS_MAX):
+            part = pixels.positions[start : start + CHUNK_ROWS_MAX]
+            rows = embed(
+                network,
+                pixels.values[start : start + len(part)],
+                device=torch_device,
+                sizes=context.minibatch_sizes,
+                on_progress=lambda done, _, start=start: run.progress(start + done, len(wanted), "embedding images"),
+            )
+            store.append([wanted[position] for position in part], rows)
+    return _without(store, hashes, unreadable)
+
+
+def _samples(context: WorkerContext, run: JobRun) -> int:
+    """All images of the project, which say what room they will take."""
+    with context.services.store.read() as tx:
+        counts = tx.samples.counts(run.job.project_id)
+    return counts.total + counts.train_total + counts.evaluation_total
+
+
+def _without(store: Any, hashes: Sequence[str], unreadable: Sequence[str]) -> Rows:
+    left_out = set(unreadable)
+    positions = np.array([at for at, sha256 in enumerate(hashes) if sha256 not in left_out], np.int64)
+    kept = hashes if not left_out else [hashes[position] for position in positions]
+    return Rows(store.view(kept), positions, tuple(unreadable))
+
+
+def _decode(context: WorkerContext, hashes: Sequence[str], image_px: int) -> tuple[np.ndarray, list[str]]:
+    """The images that can be read, in order, and the hashes of those that cannot."""
+
+    def read(sha256: str) -> bytes:
+        return context.services.artifacts.get(image_name(sha256))
+
+    try:
+        return stack_pixels(read, hashes, image_px), []
+    except (NotFoundError, images.UnreadableImageError):
+        # One image is gone: find out which, one by one.
+        good, bad = [], []
+        for sha256 in hashes:
+            try:
+                good.append(images.square_pixels(read(sha256), image_px))
+            except (NotFoundError, images.UnreadableImageError) as error:
+                log.warning("image %s is left out: %s", sha256, error)
+                bad.append(sha256)
+        pixels = np.stack(good) if good else np.empty((0, image_px, image_px, 3), np.uint8)
+        return pixels, bad

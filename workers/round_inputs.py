@@ -1,0 +1,73 @@
+"""What a round may learn from, read in one transaction: labels up to its watermark, the evaluation set, sizes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from al_service.domain.project_config import ProjectConfig
+from al_service.domain.records import Round
+from al_service.learning import networks
+from al_service.loop.ports import LabelledImage, Transaction
+from workers.context import WorkerContext
+from workers.running import JobRun
+
+SMALL_CNN_SIDES = (8, 16, 24, 32, 48, 64)
+TORCHVISION_PX = 224
+SIZES_LOOKED_AT = 2000
+
+
+@dataclass(frozen=True)
+class RoundInputs:
+    """What a round may learn from and is measured on."""
+
+    record: Round
+    labelled: list[LabelledImage]
+    evaluation: list[LabelledImage]
+    image_px: int
+
+    @property
+    def config(self) -> ProjectConfig:
+        """The round's own copy of the settings."""
+        return self.record.config
+
+
+def read_round_inputs(context: WorkerContext, run: JobRun) -> RoundInputs:
+    """Labels of classes that the round does not know are left out."""
+    with context.services.store.read() as tx:
+        record = round_of(tx, run)
+        labelled = tx.samples.training_set(record.project_id, record.watermark)
+        evaluation = tx.samples.evaluation_set(record.project_id)
+        sizes = tx.samples.image_sizes(record.project_id, SIZES_LOOKED_AT)
+    known = set(record.class_names)
+    return RoundInputs(
+        record,
+        [row for row in labelled if row.class_name in known],
+        [row for row in evaluation if row.class_name in known],
+        choose_image_px(record.config, sizes),
+    )
+
+
+def round_of(tx: Transaction, run: JobRun) -> Round:
+    """The round that the job belongs to."""
+    return tx.rounds.get(run.job.round_id or 0)
+
+
+def class_indices(rows: Sequence[LabelledImage], class_names: Sequence[str]) -> np.ndarray:
+    """(N,) int64."""
+    index = {name: position for position, name in enumerate(class_names)}
+    return np.array([index[row.class_name] for row in rows], np.int64)
+
+
+def choose_image_px(config: ProjectConfig, sizes: Sequence[tuple[int, int]]) -> int:
+    """Side of the square the model sees: as set, else from the images' median short side.
+
+    small_cnn takes the smallest of its usual sides that is not below it (at most 64); other networks take 224, or the
+    images' own size when that is smaller and at least 32.
+    """
+    if config.image_px:
+        return config.image_px
+    short = int(np.median([min(size) for size in sizes])) if sizes else SMALL_CNN_SIDES[-1]
+    if config.network == networks.SMALL_CNN:
+        return next((side for side in SMALL_CNN_SIDES if side >= short), SMALL_CNN_SIDES[-1])
+    return min(TORCHVISION_PX, max(32, short))

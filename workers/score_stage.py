@@ -1,0 +1,141 @@
+"""The score jobs: a round's model looks at the unlabelled pool, as a whole where it is small, else in shards.
+
+A shard is a range of sample ids and one job, so several workers and GPUs share a pool, a lost worker costs one shard,
+and no worker ever holds more than one. The last shard to finish opens the select stage (loop/rounds.py).
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from al_service.acquisition.scored_pool import ScoredPool
+from al_service.domain.records import ModelRecord, Round
+from al_service.domain.states import Stage
+from al_service.domain.strategy_names import STRATEGIES
+from al_service.learning import device
+from al_service.learning.inference import Inference, head_outputs, predict
+from al_service.learning.networks import Network
+from al_service.loop.rounds import StageResult
+from al_service.loop.shards import shard_size
+from workers.caches import embeddings_of, pixels_of
+from workers.context import WorkerContext
+from workers.models import scoring_network
+from workers.round_inputs import round_of
+from workers.running import JobRun
+
+
+def score(context: WorkerContext, run: JobRun) -> None:
+    """Score a small pool at once; cut a large one into shards, a job each."""
+    with context.services.store.read() as tx:
+        record = round_of(tx, run)
+        unlabelled = tx.samples.counts(record.project_id).unlabelled
+        size = shard_size(unlabelled, record.config.score_shard_samples)
+        ranges = tx.samples.selectable_ranges(record.project_id, size)
+    if len(ranges) > 1:
+        # Shard 0 also looks at the labelled images, which distances are measured from.
+        payloads = [{"first_id": first, "last_id": last, "count": count} for first, last, count in ranges]
+        context.services.rounds.fan_out(run.job, payloads)
+        return
+    facts = _score_range(context, run, record, first_id=None, last_id=None, with_labelled=True)
+    context.services.rounds.complete_stage(run.job, Stage.SCORE, StageResult(facts, Stage.SELECT))
+
+
+def score_shard(context: WorkerContext, run: JobRun) -> None:
+    """Score one range of the pool."""
+    with context.services.store.read() as tx:
+        record = round_of(tx, run)
+    payload = run.job.payload
+    facts = _score_range(
+        context,
+        run,
+        record,
+        first_id=payload["first_id"],
+        last_id=payload["last_id"],
+        with_labelled=payload["shard"] == 0,
+    )
+    context.services.rounds.complete_shard(run.job, {"shard": payload["shard"], **facts})
+
+
+def score_artifacts(result: dict[str, Any]) -> list[str]:
+    """The files that a score stage left behind, by its result: one, one for each shard, or none (it was skipped)."""
+    return [part["artifact"] for part in result.get("shards", [result]) if "artifact" in part]
+
+
+def _score_range(
+    context: WorkerContext,
+    run: JobRun,
+    record: Round,
+    *,
+    first_id: int | None,
+    last_id: int | None,
+    with_labelled: bool,
+) -> dict[str, Any]:
+    """Score the pool's samples of that range; the stored file and its figures."""
+    with context.services.store.read() as tx:
+        model = tx.rounds.find_model(record.id)
+        pool = tx.samples.selectable(record.project_id, first_id, last_id)
+        labelled = tx.samples.training_set(record.project_id, record.watermark) if with_labelled else []
+    if model is None:
+        raise RuntimeError(f"round {record.number} reached scoring without a model")
+    scorer = _Scorer(context, run, record, model)
+    started = time.perf_counter()
+    outputs, there = scorer.outputs([sha256 for _, sha256 in pool], "scoring")
+    seconds = time.perf_counter() - started
+    needs = STRATEGIES[record.config.strategy]
+    labelled_embeddings = None
+    if needs.needs_embeddings and labelled:
+        labelled_embeddings = scorer.embeddings([row.sha256 for row in labelled])
+    scored = ScoredPool(
+        np.array([sample_id for sample_id, _ in pool], np.int64)[there],
+        outputs.probabilities,
+        outputs.embeddings if needs.needs_embeddings else None,
+        outputs.sampled_probabilities,
+        labelled_embeddings,
+    )
+    name = f"rounds/{record.id}/scores-{run.job.id}-{run.job.attempt}.npz"
+    context.services.artifacts.put(name, scored.to_bytes())
+    return {
+        "artifact": name,
+        "scored": len(there),
+        "unreadable": len(pool) - len(there),
+        "seconds": seconds,
+        "images_per_second": len(pool) / seconds if seconds > 0 else None,
+    }
+
+
+class _Scorer:
+    """A round's model over images: by the backbone, or by the head alone where embeddings are stored."""
+
+    def __init__(self, context: WorkerContext, run: JobRun, record: Round, model: ModelRecord) -> None:
+        self._context, self._run, self._record = context, run, record
+        self._network: Network = scoring_network(context, model)
+        self._device: torch.device = device.choose(context.settings.device)
+        self._is_frozen = record.config.training_mode == "probe"
+        needs_sampled = STRATEGIES[record.config.strategy].needs_sampled
+        self._passes = record.config.mc_passes if needs_sampled else 0
+
+    def outputs(self, hashes: list[str], words: str) -> tuple[Inference, np.ndarray]:
+        """What the model says of the images, and the positions of those that could be read."""
+        seed = self._record.seed
+        if self._is_frozen:
+            rows = embeddings_of(self._context, self._run, self._network, hashes)
+            outputs = head_outputs(self._network, rows.values, mc_passes=self._passes, seed=seed, device=self._device)
+            return outputs, rows.positions
+        rows = pixels_of(self._context, self._run, hashes, self._network.image_px)
+        outputs = predict(
+            self._network,
+            rows.values,
+            device=self._device,
+            mc_passes=self._passes,
+            seed=seed,
+            sizes=self._context.minibatch_sizes,
+            on_progress=lambda done, total: self._run.progress(done, total, words),
+        )
+        return outputs, rows.positions
+
+    def embeddings(self, hashes: list[str]) -> np.ndarray:
+        """(L, D) float16 of the labelled images."""
+        outputs, _ = self.outputs(hashes, "looking at labelled images")
+        return outputs.embeddings
