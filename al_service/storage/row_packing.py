@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ _JPEGS_PER_TURN = 64
 
 
 Kept = Sequence[tuple[Shard, Positions]]
+ReadPart = Callable[[int, int], NDArray[Any]]
 
 
 class Packing(Protocol):
@@ -32,8 +33,8 @@ class Packing(Protocol):
     def format(self) -> RowFormat:
         """What a row is."""
 
-    def pack(self, rows: NDArray[Any]) -> PackedRows:
-        """The rows as blocks of bytes."""
+    def pack(self, count: int, part: ReadPart) -> PackedRows:
+        """So many rows as blocks of bytes; `part(start, stop)` gives some of them."""
 
     def copy(self, kept: Kept) -> PackedRows:
         """Rows of shards as blocks for another one, in that order.
@@ -53,10 +54,17 @@ class RawPacking:
         self.format = row_format
         self._block_rows = max(1, BLOCK_BYTES // max(1, row_format.row_bytes))
 
-    def pack(self, rows: NDArray[Any]) -> PackedRows:
-        """As in `Packing`. `rows` may be any array-like; it is read block by block."""
-        blocks = (np.ascontiguousarray(rows[at : at + self._block_rows]) for at in self._starts(len(rows)))
-        return PackedRows(blocks, self._block_rows, None, len(rows) * self.format.row_bytes)
+    def pack(self, count: int, part: ReadPart) -> PackedRows:
+        """As in `Packing`. Rows are asked for while the blocks are taken, so few are in memory at a time."""
+        step = self._block_rows * max(1, SCRATCH_BYTES // BLOCK_BYTES)
+
+        def blocks() -> Iterator[NDArray[Any]]:
+            for start in range(0, count, step):
+                rows = np.ascontiguousarray(part(start, min(start + step, count)))
+                for at in range(0, len(rows), self._block_rows):
+                    yield rows[at : at + self._block_rows]
+
+        return PackedRows(blocks(), self._block_rows, None, count * self.format.row_bytes)
 
     def copy(self, kept: Kept) -> PackedRows:
         """As in `Packing`."""
@@ -95,9 +103,6 @@ class RawPacking:
             for at in range(0, len(rows), step):
                 out[places[at : at + step]] = shard.raw[rows[at : at + step]]
 
-    def _starts(self, count: int) -> range:
-        return range(0, count, self._block_rows)
-
 
 class JpegPacking:
     """(px, px, 3) uint8 pixels, each a JPEG file (quality 95, full colour resolution), decoded by several threads."""
@@ -108,12 +113,12 @@ class JpegPacking:
         self._pool: ThreadPoolExecutor | None = None
         self._pool_of = 0
 
-    def pack(self, rows: NDArray[Any]) -> PackedRows:
+    def pack(self, count: int, part: ReadPart) -> PackedRows:
         """As in `Packing`."""
         files: list[bytes] = []
         step = _JPEGS_PER_TURN * self._threads
-        for at in range(0, len(rows), step):
-            files += self._executor().map(_encode, np.ascontiguousarray(rows[at : at + step]))
+        for at in range(0, count, step):
+            files += self._executor().map(_encode, np.ascontiguousarray(part(at, min(at + step, count))))
         lengths = np.array([len(data) for data in files], np.int64)
         return PackedRows(iter(files), 1, lengths, int(lengths.sum()))
 

@@ -214,7 +214,7 @@ class Shard(Head):
         for block in np.unique(blocks[~self._good[blocks]]).tolist():
             first = block * self.block_rows
             begin, end = self.span(first, min(first + self.block_rows, self.count))
-            if zlib.crc32(memoryview(self.data[begin:end])) != self.checks[block]:
+            if zlib.crc32(memoryview(self.map)[self.data_at + begin : self.data_at + end]) != self.checks[block]:
                 raise DamagedShardError(f"rows {first} and following of {self.path.name} are garbled")
             self._good[block] = True
 

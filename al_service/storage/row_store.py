@@ -12,7 +12,7 @@ processes may append the same rows. A damaged shard is removed and counts as mis
 import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +116,8 @@ class RowStore:
         step = max(1, min(SHARD_ROWS, SHARD_BYTES // max(1, self._packing.format.row_bytes)))
         for start in range(0, len(first), step):
             some = first[start : start + step]
-            whole = len(first) == len(keys)
-            piece = rows[start : start + step] if whole else rows[some]
-            path = write_shard(self.folder, self._packing.format, keys[some], self._packing.pack(piece))
+            packed = self._packing.pack(len(some), _reader(rows, some, is_run=len(first) == len(keys)))
+            path = write_shard(self.folder, self._packing.format, keys[some], packed)
             if self._mirror is not None:
                 self._mirror.publish(path)
         self._tidy()
@@ -287,6 +286,14 @@ class RowStore:
                 f"rows have shape {shape} and dtype {dtype} for {count} hashes; "
                 f"expected {(count, *self.row_shape)} and {self.dtype}"
             )
+
+
+def _reader(rows: Any, positions: Positions, *, is_run: bool) -> Callable[[int, int], NDArray[Any]]:
+    """Gives parts of the rows at those positions; slices where the positions follow each other."""
+    if is_run:
+        begin = int(positions[0])
+        return lambda start, stop: rows[begin + start : begin + stop]
+    return lambda start, stop: rows[positions[start:stop]]
 
 
 def _some(table: KeyTable, places: Positions) -> KeyTable:

@@ -195,25 +195,25 @@ def test_a_second_store_sees_what_the_first_appends_later(store: RowStore) -> No
 
 def _append_all(folder: Path, start: int) -> None:
     store = RowStore(folder, (4, 4, 3), "uint8")
-    rows = pixels_of(200)
-    for at in range(start, 200, 10):
+    rows = pixels_of(80)
+    for at in range(start, 80, 10):
         store.append(hash_range(at, at + 10), rows[at : at + 10])
 
 
 def test_two_processes_append_the_same_rows_at_once(store: RowStore) -> None:
     """Each append may also merge what the other one wrote."""
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_append_all, args=(store.folder, start)) for start in (0, 0, 100)]
+    writers = [context.Process(target=_append_all, args=(store.folder, start)) for start in (0, 0, 40)]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
-    assert store.missing(hash_range(0, 200)).tolist() == []
-    np.testing.assert_array_equal(store.view(hash_range(0, 200))[:], pixels_of(200))
+    assert store.missing(hash_range(0, 80)).tolist() == []
+    np.testing.assert_array_equal(store.view(hash_range(0, 80))[:], pixels_of(80))
     store.compact(everything=True)
     assert len(shard_names(store)) == 1
-    np.testing.assert_array_equal(again(store).view(hash_range(0, 200))[:], pixels_of(200))
+    np.testing.assert_array_equal(again(store).view(hash_range(0, 80))[:], pixels_of(80))
 
 
 def test_threads_read_while_others_append_and_merge(store: RowStore) -> None:
