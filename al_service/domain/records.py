@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from al_service.domain.model_kinds import ModelKind, PromotionAction
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.states import (
     AnnotationKind,
@@ -240,16 +241,45 @@ class Job:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A trained checkpoint: where it lies, what it was trained on, how good it was."""
+    """An entry of the model registry: where the file lies, what it was trained on, how good it was.
+
+    Attributes:
+        round_id, round_number: of the round that trained it; only models of kind round have them.
+        data_fingerprint: of the labelled images it was trained on; None where that is not known.
+        class_names: in the order of its outputs; empty for a backbone.
+        image_px, byte_count: side of its images and size of its file; None where nobody recorded them.
+        backbone_id: of the registered backbone that its file, which holds only a head, stands on.
+    """
 
     id: int
     project_id: int
-    round_id: int
+    round_id: int | None
     artifact: str
     model_hash: str
-    data_fingerprint: str
+    data_fingerprint: str | None
     metrics: dict[str, Any]
     created_at: datetime
+    kind: ModelKind = ModelKind.ROUND
+    name: str = ""
+    network_name: str = ""
+    image_px: int | None = None
+    class_names: tuple[str, ...] = ()
+    byte_count: int | None = None
+    backbone_id: int | None = None
+    round_number: int | None = None
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One row of the history of a project's model: which one it became, why, and by whom (None: nobody signed in)."""
+
+    id: int
+    project_id: int
+    model_id: int
+    action: PromotionAction
+    user_id: int | None
+    reason: str
+    at: datetime
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from al_service.domain.model_kinds import ModelKind, PromotionAction
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import (
     Annotation,
@@ -22,6 +23,7 @@ from al_service.domain.records import (
     NewSample,
     PoolCounts,
     Project,
+    Promotion,
     RejectedRow,
     Round,
     Sample,
@@ -216,18 +218,31 @@ class QueueRows(Protocol):
     """Selections and the leases on them."""
 
     def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
-        """Store a round's batch, each pick in its own state. (round, sample) is unique, so is an open selection per
-        sample.
+        """Store a round's batch and reserve, each pick in its own state. (round, sample) is unique, so is an open
+        selection per sample.
         """
 
     def retire_open_selections(self, project_id: int, *, except_round_id: int) -> int:
-        """Retire open selections of other rounds that nobody holds, except evaluation ones; how many."""
+        """Retire open selections of other rounds that nobody holds, except evaluation ones; how many. The reserve of
+        other rounds is retired along with them.
+        """
 
     def retire_all(self, round_id: int) -> int:
-        """Retire every open selection of one round, held ones too; how many. An answer of a holder is still welcome."""
+        """Retire every open and reserve selection of one round, held ones too; how many. An answer of a holder is still
+        welcome.
+        """
 
     def selections(self, round_id: int) -> list[Selection]:
-        """A round's batch by rank."""
+        """A round's batch by rank, without its reserve."""
+
+    def reserve_selections(self, round_id: int) -> list[Selection]:
+        """A round's reserve by rank: what still waits, and what was opened or replaced."""
+
+    def reserve_count(self, project_id: int) -> int:
+        """Selections of the project that wait in reserve."""
+
+    def open_reserve(self, project_id: int, limit: int) -> int:
+        """Open the first selections in reserve, by round and rank, whose samples can still be asked; how many."""
 
     def get_selection(self, selection_id: int) -> Selection:
         """The selection, or NotFoundError."""
@@ -282,7 +297,7 @@ class QueueRows(Protocol):
 
 
 class RoundRows(Protocol):
-    """Rounds, their stages and models."""
+    """Rounds and their stages."""
 
     def add(
         self,
@@ -342,11 +357,41 @@ class RoundRows(Protocol):
     def set_stage(self, round_id: int, stage: Stage, update: StageUpdate) -> None:
         """Change the given fields of one stage. error="" clears it."""
 
-    def add_model(self, model: ModelRecord) -> ModelRecord:
-        """Store a checkpoint's record (its id is ignored and made anew)."""
-
     def find_model(self, round_id: int) -> ModelRecord | None:
+        """As `ModelRows.find_of_round`."""
+
+
+class ModelRows(Protocol):
+    """The model registry: models, and which one was the project's when."""
+
+    def add(self, model: ModelRecord) -> ModelRecord:
+        """Store a model's record (its id and round_number are ignored and made anew)."""
+
+    def get(self, model_id: int) -> ModelRecord:
+        """The model, or NotFoundError."""
+
+    def find_of_round(self, round_id: int) -> ModelRecord | None:
         """The newest model of a round, or None."""
+
+    def find_by_hash(self, project_id: int, kind: ModelKind, model_hash: str) -> ModelRecord | None:
+        """The newest model of that kind with exactly these weights, or None."""
+
+    def find_newest(self, project_id: int, kind: ModelKind) -> ModelRecord | None:
+        """The newest model of that kind, or None."""
+
+    def all(self, project_id: int, *, limit: int = 200) -> list[ModelRecord]:
+        """Models, newest first."""
+
+    def add_promotion(
+        self, model: ModelRecord, action: PromotionAction, *, user_id: int | None, reason: str, now: datetime
+    ) -> Promotion:
+        """Append: from now on this is the project's model."""
+
+    def promotions(self, project_id: int) -> list[Promotion]:
+        """The whole history of a project, oldest first."""
+
+    def find_promoted(self, project_id: int) -> ModelRecord | None:
+        """The project's model, or None while there is none."""
 
 
 class JobRows(Protocol):
@@ -487,6 +532,8 @@ class Transaction(Protocol):
     def queue(self) -> QueueRows: ...
     @property
     def rounds(self) -> RoundRows: ...
+    @property
+    def models(self) -> ModelRows: ...
     @property
     def jobs(self) -> JobRows: ...
     @property

@@ -8,18 +8,20 @@ a partial unique index (one running or annotating round per project).
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from al_service.domain.records import Chosen, Job, ModelRecord, Project, Round
-from al_service.domain.states import JobKind, JobState, RoundState, SelectionState, Stage, StageState, move_round
+from al_service.domain.states import JobKind, RoundState, Stage, StageState, move_round
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
+from al_service.loop import batches
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
+from al_service.loop.models import keep_round_model
 from al_service.loop.ports import LabelledImage, StageUpdate, Store, Transaction
 from al_service.loop.shards import check_payloads, merged_facts, numbered, shards_of
-from al_service.loop.triggers import LoopFacts, decide
+from al_service.loop.triggers import decide, loop_facts
 
 log = logging.getLogger(__name__)
 JOB_OF_STAGE = {Stage.TRAIN: JobKind.TRAIN, Stage.SCORE: JobKind.SCORE, Stage.SELECT: JobKind.SELECT}
@@ -39,6 +41,8 @@ class StageResult:
         facts: JSON-able facts of the stage, shown with it (counts, seconds per step, skipped reason).
         metrics: merged into the round's metrics.
         next_stage: which stage follows; a cold start goes from train straight to select.
+        chosen: the batch, in the order in which people are asked.
+        reserve: what people get who finish the batch while the next round is at work; ranks go on after the batch's.
     """
 
     facts: dict[str, Any]
@@ -47,6 +51,7 @@ class StageResult:
     model: ModelRecord | None = None
     data_fingerprint: str | None = None
     chosen: Sequence[Chosen] = ()
+    reserve: Sequence[Chosen] = ()
 
 
 class Rounds:
@@ -116,7 +121,8 @@ class Rounds:
             fresh = tx.annotations.new_label_count(project.id, current.watermark)
             if current.state is RoundState.RUNNING or fresh == 0:
                 return current, None
-            self._close(tx, current, "enough new labels" if trigger == "labels" else f"next round started ({trigger})")
+            why = "enough new labels" if trigger == "labels" else f"next round started ({trigger})"
+            batches.close(tx, current, why, now)
         last = tx.rounds.find_last(project.id)
         number = last.number + 1 if last else 1
         watermark = tx.annotations.latest_id(project.id)
@@ -244,12 +250,13 @@ class Rounds:
         if result.next_stage in JOB_OF_STAGE:
             self._skip_between(tx, record, stage, result.next_stage, now)
             return self._begin_stage(tx, record, result.next_stage)
-        self._open_for_people(tx, record, result.chosen, now)
+        ahead = batches.hand_over(tx, record, result.chosen, result.reserve, now)
+        tx.rounds.set_stage(record.id, stage, StageUpdate(result=result.facts | {"reserve": ahead}))
         return None
 
     def _store_result(self, tx: Transaction, record: Round, result: StageResult) -> None:
         if result.model is not None:
-            tx.rounds.add_model(result.model)
+            keep_round_model(tx, record, result.model, self._clock())
         tx.rounds.set_round(
             record.id,
             metrics=result.metrics or None,
@@ -262,56 +269,20 @@ class Rounds:
         for stage in order[order.index(done) + 1 : order.index(following)]:
             tx.rounds.set_stage(record.id, stage, StageUpdate(state=StageState.SKIPPED, finished_at=now, seconds=0.0))
 
-    def _open_for_people(self, tx: Transaction, record: Round, chosen: Sequence[Chosen], now: datetime) -> None:
-        tx.queue.retire_open_selections(record.project_id, except_round_id=record.id)
-        # A person may still hold, or may just have answered, a sample that this round chose too: not asked twice.
-        askable = tx.queue.askable([pick.sample_id for pick in chosen])
-        picks = [pick if pick.sample_id in askable else replace(pick, state=SelectionState.RETIRED) for pick in chosen]
-        tx.queue.add_selections(record.id, picks)
-        tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.ANNOTATING), stage=Stage.ANNOTATE)
-        tx.rounds.set_stage(record.id, Stage.ANNOTATE, StageUpdate(state=StageState.RUNNING, started_at=now))
-        if not askable:
-            self._close(tx, tx.rounds.get(record.id), "nothing left to ask")
-
     # -- ending --------------------------------------------------------------------------------------------------
 
     def close_if_answered(self, project_id: int) -> Round | None:
         """Close the annotating round once every sample it asked for is answered, flagged or given up."""
         with self._store.read() as tx:
-            if not _all_answered(tx, tx.rounds.find_open(project_id)):
+            if not batches.is_answered(tx, tx.rounds.find_open(project_id)):
                 return None
         with self._store.write() as tx:
             tx.projects.lock(project_id)
             current = tx.rounds.find_open(project_id)
-            if current is None or not _all_answered(tx, current):
+            if current is None or not batches.is_answered(tx, current):
                 return None
-            self._close(tx, current, "all answered")
+            batches.close(tx, current, "all answered", self._clock())
             return tx.rounds.get(current.id)
-
-    def _close(self, tx: Transaction, record: Round, why: str) -> None:
-        now = self._clock()
-        annotate = record.stage_record(Stage.ANNOTATE)
-        seconds = (now - annotate.started_at).total_seconds() if annotate.started_at else 0.0
-        answered = sum(selection.state is SelectionState.DONE for selection in tx.queue.selections(record.id))
-        rate = answered / seconds * 60 if seconds > 0 else None
-        facts = {"why": why, "answered": answered, "labels_per_minute": rate}
-        tx.rounds.set_stage(
-            record.id,
-            Stage.ANNOTATE,
-            StageUpdate(state=StageState.DONE, finished_at=now, seconds=seconds, result={"answered": answered}),
-        )
-        tx.rounds.set_stage(
-            record.id,
-            Stage.CLOSE,
-            StageUpdate(state=StageState.DONE, started_at=now, finished_at=now, seconds=0.0, result=facts),
-        )
-        tx.rounds.set_round(
-            record.id,
-            state=move_round(record.state, RoundState.CLOSED),
-            stage=Stage.CLOSE,
-            metrics={"labels_per_minute": rate, "answered": answered},
-            finished_at=now,
-        )
 
     def cancel(self, project_name: str, number: int, *, user_id: int | None = None) -> Round:
         """End an open round: its jobs are stopped, its unanswered samples leave the queue, its labels stay.
@@ -359,21 +330,6 @@ def get_round(tx: Transaction, project: Project, number: int) -> Round:
     return record
 
 
-def loop_facts(tx: Transaction, project_id: int) -> LoopFacts:
-    """Everything a trigger decision looks at, from one transaction."""
-    counts = tx.samples.counts(project_id)
-    last = tx.rounds.find_last(project_id)
-    active = tx.jobs.all(project_id=project_id, states=[JobState.QUEUED, JobState.RUNNING])
-    return LoopFacts(
-        last_round=last,
-        unlabelled=counts.unlabelled,
-        labelled=counts.all_labelled,
-        new_labels=tx.annotations.new_label_count(project_id, last.watermark if last else 0),
-        queued=tx.queue.open_count(project_id),
-        importing=any(job.kind is JobKind.INGEST for job in active),
-    )
-
-
 def round_seed(project_seed: int, number: int) -> int:
     """Seed of a round: differs between rounds, the same in every replay. In [0, 2**31)."""
     digest = hashlib.sha256(f"{project_seed}/{number}".encode()).digest()
@@ -386,7 +342,3 @@ def data_fingerprint(rows: Sequence[LabelledImage]) -> str:
     for line in sorted(f"{row.sha256}:{row.class_name}" for row in rows):
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
-
-
-def _all_answered(tx: Transaction, record: Round | None) -> bool:
-    return record is not None and record.state is RoundState.ANNOTATING and tx.queue.open_count_of_round(record.id) == 0

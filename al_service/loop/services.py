@@ -8,6 +8,7 @@ from al_service.loop.accounts import Accounts
 from al_service.loop.annotations import Annotations
 from al_service.loop.assignments import Assignments
 from al_service.loop.jobs import JobLimits, Jobs
+from al_service.loop.models import Models
 from al_service.loop.ports import Artifacts, JobQueue, Store
 from al_service.loop.projects import Projects
 from al_service.loop.rounds import Rounds
@@ -26,6 +27,7 @@ class Services:
     assignments: Assignments
     annotations: Annotations
     rounds: Rounds
+    models: Models
     accounts: Accounts
 
 
@@ -50,5 +52,6 @@ def assemble(
         assignments=Assignments(store, clock, lease_ttl_s),
         annotations=Annotations(store, clock, lease_ttl_s),
         rounds=Rounds(store, jobs, clock),
+        models=Models(store, clock),
         accounts=Accounts(store, clock),
     )

@@ -1,4 +1,4 @@
-"""Rounds, their stages and their models in SQL."""
+"""Rounds and their stages in SQL."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from al_service.domain.states import STAGE_ORDER, RoundState, SelectionState, St
 from al_service.errors import ConflictError, NotFoundError
 from al_service.loop.ports import StageUpdate
 from al_service.storage.dialect import insert_into, wait_for
-from al_service.storage.schema import is_, models, round_stages, rounds, selections
+from al_service.storage.models import SqlModelRows
+from al_service.storage.schema import is_, round_stages, rounds, selections
 
 OPEN_STATES = tuple(state for state in RoundState if state.is_open)
 
@@ -22,9 +23,12 @@ SEEN = ("state", "stage", "data_fingerprint", "model_hash", "started_at", "finis
 SEEN_OF_STAGE = ("round_id", "stage", "state", "job_id", "attempt", "started_at", "finished_at", "seconds", "error")
 
 _CHOSEN = sa.select(sa.func.count()).where(selections.c.round_id == rounds.c.id)
+_BATCH, _RESERVE = _CHOSEN.where(~selections.c.is_reserve), _CHOSEN.where(selections.c.is_reserve)
+_DONE = is_(selections.c.state, SelectionState.DONE)
 COUNTS = (
-    _CHOSEN.scalar_subquery().label("selected_count"),
-    _CHOSEN.where(is_(selections.c.state, SelectionState.DONE)).scalar_subquery().label("answered_count"),
+    _BATCH.scalar_subquery().label("selected_count"),
+    _BATCH.where(_DONE).scalar_subquery().label("answered_count"),
+    _RESERVE.where(_DONE).scalar_subquery().label("answered_ahead"),
 )
 SELECT = sa.select(rounds, *COUNTS)
 
@@ -199,20 +203,9 @@ class SqlRoundRows:
         if self._connection.execute(sa.update(round_stages).where(here).values(values)).rowcount == 0:
             raise _no_round(round_id)
 
-    def add_model(self, model: ModelRecord) -> ModelRecord:
-        """Store a checkpoint's record (its id is ignored and made anew)."""
-        values = {column.name: getattr(model, column.name) for column in models.c if column.name != "id"}
-        row = self._connection.execute(sa.insert(models).values(values).returning(models)).one()
-        return _model(row)
-
     def find_model(self, round_id: int) -> ModelRecord | None:
-        """The newest model of a round, or None."""
-        return self._newest_model(models.c.round_id == round_id)
-
-    def _newest_model(self, condition: "sa.ColumnElement[bool]") -> ModelRecord | None:
-        statement = sa.select(models).where(condition).order_by(models.c.id.desc()).limit(1)
-        row = self._connection.execute(statement).one_or_none()
-        return None if row is None else _model(row)
+        """As `SqlModelRows.find_of_round`."""
+        return SqlModelRows(self._connection).find_of_round(round_id)
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
@@ -242,6 +235,7 @@ def _round(row: "sa.Row[Any]", stages: Sequence[RoundStage]) -> Round:
         stages=tuple(stages),
         selected_count=row.selected_count,
         answered_count=row.answered_count,
+        answered_ahead=row.answered_ahead,
         error=row.error,
     )
 
@@ -262,19 +256,6 @@ def _stage(row: "sa.Row[Any]") -> RoundStage:
 
 def _stage_position(record: RoundStage) -> int:
     return STAGE_ORDER.index(record.stage)
-
-
-def _model(row: "sa.Row[Any]") -> ModelRecord:
-    return ModelRecord(
-        id=row.id,
-        project_id=row.project_id,
-        round_id=row.round_id,
-        artifact=row.artifact,
-        model_hash=row.model_hash,
-        data_fingerprint=row.data_fingerprint,
-        metrics=row.metrics,
-        created_at=row.created_at,
-    )
 
 
 def _no_round(round_id: int) -> NotFoundError:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from al_service.domain.model_kinds import ModelKind, PromotionAction
 from al_service.domain.states import (
     AnnotationKind,
     AssignmentState,
@@ -222,14 +223,36 @@ models = sa.Table(
     metadata,
     columns.id_column(),
     columns.ref("projects"),
-    columns.ref("rounds"),
+    columns.ref("rounds", nullable=True),
+    columns.ref("models", "backbone_id", nullable=True),
+    columns.state("kind", ModelKind),
+    columns.text("name"),
+    columns.text("network_name"),
+    columns.integer("image_px", nullable=True),
+    columns.json("class_names"),
     columns.text("artifact"),
+    columns.integer("byte_count", nullable=True),
     columns.text("model_hash"),
-    columns.text("data_fingerprint"),
+    columns.text("data_fingerprint", nullable=True),
     columns.json("metrics"),
     columns.time("created_at"),
+    sa.CheckConstraint("(kind = 'round') = (round_id IS NOT NULL)", name="round_has_round"),
     columns.index("ix_models_round_id", "round_id"),
-    columns.index("ix_models_project_id", "project_id"),
+    columns.index("ix_models_project_id", "project_id", "kind", "id"),
+)
+
+#: Append-only, also by trigger, as annotations are. The newest row of a project says which model is the project's.
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.ref("models"),
+    columns.state("action", PromotionAction),
+    columns.ref("users", nullable=True),
+    columns.text("reason"),
+    columns.time("at"),
+    columns.index("ix_promotions_project_id", "project_id", "id"),
 )
 
 selections = sa.Table(

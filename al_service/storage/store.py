@@ -13,6 +13,7 @@ from al_service.storage.engine import BUSY_TIMEOUT_S, Engines, checkout, create_
 from al_service.storage.failures import DatabaseConflictError, DatabaseUnavailableError
 from al_service.storage.jobs import SqlJobRows
 from al_service.storage.migrate import upgrade_schema, word_about_schema
+from al_service.storage.models import SqlModelRows
 from al_service.storage.projects import SqlProjectRows
 from al_service.storage.queue import SqlQueueRows
 from al_service.storage.rounds import SqlRoundRows
@@ -28,6 +29,7 @@ class SqlTransaction:
         self.annotations = SqlAnnotationRows(connection)
         self.queue = SqlQueueRows(connection)
         self.rounds = SqlRoundRows(connection)
+        self.models = SqlModelRows(connection)
         self.jobs = SqlJobRows(connection)
         self.accounts = SqlAccountRows(connection)
 

@@ -1,4 +1,4 @@
-"""Rounds, stages and models, on both databases."""
+"""Rounds and stages, on both databases."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Chosen, ModelRecord
+from al_service.domain.records import Chosen
 from al_service.domain.states import JobKind, RoundState, SelectionState, Stage, StageState
 from al_service.errors import ConflictError, NotFoundError
 from al_service.loop.ports import StageUpdate, Transaction
@@ -218,24 +218,3 @@ class TestRounds:
             ):
                 with pytest.raises(NotFoundError):
                     act()
-
-    def test_models_newest_first(self, world: World) -> None:
-        first, second = world.add_round([]), world.add_round([])
-        with world.store.write() as tx:
-            made = [
-                tx.rounds.add_model(
-                    ModelRecord(
-                        0, world.project.id, round_id, f"models/{n}", "hash", "print", {"accuracy": 0.1 * n}, NOW
-                    )
-                )
-                for n, round_id in enumerate((first.id, second.id, first.id))
-            ]
-        with world.store.read() as tx:
-            assert tx.rounds.find_model(first.id) == made[2]
-            assert tx.rounds.find_model(second.id) == made[1]
-            assert tx.rounds.find_model(999) is None
-        assert [(model.artifact, model.metrics) for model in made[:2]] == [
-            ("models/0", {"accuracy": 0.0}),
-            ("models/1", {"accuracy": 0.1}),
-        ]
-        assert len({model.id for model in made}) == 3

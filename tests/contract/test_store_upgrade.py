@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from al_service.domain.records import Chosen
+from al_service.domain.records import Chosen, ModelRecord
 from al_service.domain.states import JobKind, SelectionState
 from al_service.errors import UnavailableError
 from al_service.storage import migrate
@@ -32,8 +32,14 @@ INSERT INTO job_rejections VALUES (1, 1, 'bad.png', 'no image');
 INSERT INTO round_stages VALUES (1, 'score', 'done', 3, 1, {a}, {a}, 1.5, '{{}}', NULL);
 WITH t (n, r, p, s) AS (VALUES (1, 1, 1, 'done'), (2, 1, 2, 'retired'), (3, 2, 3, 'open'), (4, 2, 4, 'flagged'),
   (9, 2, 5, 'skipped')) INSERT INTO selections SELECT n, 1, r, p, n, 0.25, '{{}}', s, 1, 3 FROM t;
+INSERT INTO models VALUES (5, 1, 2, 'models/a', 'hash', 'print', '{{"accuracy": 0.5}}', {a});
 INSERT INTO assignments VALUES (1, 1, 1, 1, 0, 'answered', {a}, {a}), (2, 1, 3, 1, 0, 'open', {a}, {a});
 """
+#: What came with the history of promotions.
+_NEW_TRIGGERS = {
+    "sqlite": ["promotions_no_delete", "promotions_no_update"],
+    "postgresql": ["promotions_no_change"],
+}
 
 
 def rows_of(connection: sa.Connection, table: str) -> list[dict[str, Any]]:
@@ -57,7 +63,7 @@ def old_store(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path
         time = f"CAST({AT} AS timestamptz)" if database_kind == "postgresql" else AT
         for statement in OLD_ROWS.format(a=time).strip().removesuffix(";").split(";"):
             connection.exec_driver_sql(statement)
-        for table in ("jobs", "selections") if database_kind == "postgresql" else ():
+        for table in ("jobs", "selections", "models") if database_kind == "postgresql" else ():
             connection.exec_driver_sql(f"SELECT setval('{table}_id_seq', 100)")
     yield store
     store.close()
@@ -81,10 +87,24 @@ def test_an_old_database_keeps_every_row(old_store: SqlStore, database_kind: str
         for table, rows in before.items():
             expected = [row | added.get(table, {}) for row in rows]
             assert rows_of(connection, table) == expected, table
-        assert _triggers(connection) == triggers
+        assert _triggers(connection) == sorted([*triggers, *_NEW_TRIGGERS[database_kind]])
         if database_kind == "sqlite":
             assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+
+
+def test_an_old_model_is_an_entry_of_the_registry_and_the_next_one_gets_the_next_id(old_store: SqlStore) -> None:
+    old_store.migrate()
+    with old_store.read() as tx:
+        model = tx.models.get(5)
+        now = tx.projects.get(1).created_at
+        assert tx.models.all(1) == [model]
+        assert tx.models.promotions(1) == []
+    assert model == ModelRecord(
+        5, 1, 2, "models/a", "hash", "print", {"accuracy": 0.5}, now, name="round 2", round_number=2
+    )
+    with old_store.write() as tx:
+        assert tx.models.add(model).id > 5
 
 
 def test_an_old_database_gets_todays_constraints_and_indexes(
