@@ -9,7 +9,7 @@ import click
 
 from benchmarks.figures import Lines
 
-NAMES = ("labelers", "rounds", "strategies")
+NAMES = ("labelers", "pretraining", "rounds", "strategies")
 
 
 @click.command()
