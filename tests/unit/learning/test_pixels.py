@@ -2,13 +2,15 @@
 
 import io
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from al_service.errors import InvalidInputError
-from al_service.images import UnreadableImageError, square_pixels
+from al_service.images import UnreadableImageError, plain_jpeg_bytes, square_pixels
+from al_service.learning import decoding
 from al_service.learning.pixels import PixelCache, stack_pixels
 
 
@@ -104,3 +106,105 @@ def test_the_cache_refuses_what_is_larger_than_itself_and_its_pixels_cannot_be_c
     assert held.max() == 0
     with pytest.raises(ValueError, match="read-only"):
         held[0] = 1
+
+
+# -- decoding by several cores -------------------------------------------------------------------------------------
+
+
+def jpeg(seed: int, side: int = 16, **options) -> bytes:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def as_opened(data: bytes) -> np.ndarray:
+    """Pixels by the way of every other file."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"quality": 10}, {"subsampling": 0}, {"progressive": True}, {"optimize": True}]
+)
+def test_a_plain_jpeg_of_the_size_has_the_same_pixels_on_the_short_way(options):
+    data = jpeg(1, **options)
+    assert plain_jpeg_bytes(data, 16) == as_opened(data).tobytes()
+    pixels = square_pixels(data, 16)
+    np.testing.assert_array_equal(pixels, as_opened(data))
+    pixels[:] = 0  # its own, to be written to
+
+
+def test_other_files_take_the_long_way():
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    grey = io.BytesIO()
+    Image.new("L", (16, 16), 7).save(grey, "JPEG")
+    cmyk = io.BytesIO()
+    Image.new("CMYK", (16, 16)).save(cmyk, "JPEG")
+    others = [jpeg(1, exif=turned), jpeg(1, side=17), grey.getvalue(), cmyk.getvalue(), png(3), b"", b"\xff\xd8"]
+    assert [plain_jpeg_bytes(data, 16) for data in others] == [None] * len(others)
+    np.testing.assert_array_equal(square_pixels(others[0], 16), np.rot90(as_opened(others[0]), -1))
+
+
+def test_a_damaged_jpeg_gives_the_same_pixels_or_the_same_refusal():
+    rng = np.random.default_rng(0)
+    whole = jpeg(2)
+    for _ in range(500):
+        data = bytearray(whole)
+        data[rng.integers(0, len(data))] = rng.integers(0, 256)
+        data = bytes(data[: rng.integers(2, len(data))] if rng.random() < 0.2 else data)
+        short = plain_jpeg_bytes(data, 16)
+        if short is not None:
+            assert short == as_opened(data).tobytes()
+
+
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_decoding_equals_square_pixels_in_the_order_of_the_keys(workers):
+    files = {str(one): jpeg(one) if one % 3 else png(one % 256) for one in range(150)}
+    pixels = decoding.decode_pixels(files.__getitem__, list(files), 16, workers)
+    np.testing.assert_array_equal(pixels, np.stack([square_pixels(data, 16) for data in files.values()]))
+
+
+def test_many_small_files_are_decoded_by_processes_to_the_same_pixels():
+    files = [jpeg(seed) for seed in range(7)]
+    keys = [str(one) for one in range(decoding.PROCESSES_FROM + 5)]
+    told = []
+    pixels = decoding.decode_pixels(
+        lambda key: files[int(key) % 7], keys, 16, 2, lambda done, total: told.append((done, total))
+    )
+    np.testing.assert_array_equal(pixels[:7], np.stack([square_pixels(data, 16) for data in files]))
+    np.testing.assert_array_equal(pixels, pixels[:7][np.arange(len(keys)) % 7])
+    assert told[-1] == (len(keys), len(keys)) and told == sorted(told)
+
+
+@pytest.mark.parametrize("count", [10, decoding.PROCESSES_FROM])
+def test_a_file_that_cannot_be_decoded_is_named_by_threads_and_processes(count):
+    keys = [str(one) for one in range(count)]
+    good = jpeg(1)
+    with pytest.raises(UnreadableImageError, match="the file is empty") as caught:
+        decoding.decode_pixels(lambda key: b"" if key == "7" else good, keys, 16, 2)
+    assert caught.value.details["key"] == "7" and caught.value.reason == "empty"
+
+
+def test_decoding_goes_on_when_a_process_is_gone():
+    files = [jpeg(seed) for seed in range(5)]
+    with decoding.decoding_process() as connection:
+        connection.close()
+        into = np.empty((5, 16, 16, 3), np.uint8)
+        assert not decoding.decode_there(connection, files, into, 16)
+    with decoding.decoding_process() as connection:
+        assert decoding.decode_there(connection, files, into, 16)
+        np.testing.assert_array_equal(into, np.stack([square_pixels(data, 16) for data in files]))
+
+
+def test_decoding_stops_when_progress_raises_and_refuses_odd_numbers():
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decoding.decode_pixels(lambda key: jpeg(1), [str(one) for one in range(200)], 16, 2, stop)
+    with pytest.raises(FileNotFoundError):
+        decoding.decode_pixels(lambda key: Path("/nowhere", key).read_bytes(), ["a"], 16)
+    with pytest.raises(InvalidInputError, match="workers is 0"):
+        decoding.decode_pixels(lambda key: b"", ["a"], 16, 0)
+    assert decoding.decode_pixels(lambda key: b"", [], 16).shape == (0, 16, 16, 3)
