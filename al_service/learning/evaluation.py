@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 
 from al_service.errors import InvalidInputError
 
@@ -33,10 +33,28 @@ class ClassMetrics:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """One point of the reliability diagram: samples of about equal confidence, and how often they were right.
+
+    Args:
+        count: of samples in it.
+        confidence: their mean.
+        accuracy: share of them whose likeliest class is the label.
+        accuracy_ci95: its Wilson interval; a calibrated model's confidence lies in 19 of 20 of these.
+    """
+
+    count: int
+    confidence: float
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Metrics of one model on one set.
 
     Args:
+        reliability: bins of equal count, confidence rising.
         count: N.
         accuracy: share of samples whose likeliest class is the label.
         accuracy_ci95: its Wilson interval.
@@ -57,6 +75,7 @@ class Evaluation:
     ece: float
     brier: float
     nll: float
+    reliability: tuple[ReliabilityBin, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -69,7 +88,7 @@ def evaluate(probabilities: np.ndarray, class_indices: Any, bins: int = 15) -> E
     Args:
         probabilities: (N, C) float, N >= 1, rows sum to 1 within 1e-3.
         class_indices: (N,) whole numbers in [0, C), the labels.
-        bins: of the calibration error; at most N are used.
+        bins: of the calibration error and the reliability diagram; at most N are used.
 
     Raises:
         InvalidEvaluationSetError: shapes that do not fit, no samples, labels outside [0, C), or rows that are no
@@ -82,19 +101,19 @@ def evaluate(probabilities: np.ndarray, class_indices: Any, bins: int = 15) -> E
     right = predicted == labels
     of_label = rows[np.arange(len(rows)), labels]  # (N, C) -> (N,)
     per_class = _per_class(labels, predicted, rows.shape[1])
+    diagram = reliability(rows.max(1), right, bins)
     return Evaluation(
         count=len(rows),
         accuracy=float(right.mean()),
         accuracy_ci95=wilson_interval(int(right.sum()), len(rows)),
         macro_f1=float(np.mean([metrics.f1 for metrics in per_class if metrics.f1 is not None])),
         per_class=per_class,
-        confusion=tuple(
-            tuple(row) for row in confusion_matrix(labels, predicted, labels=range(rows.shape[1])).tolist()
-        ),
-        ece=expected_calibration_error(rows.max(1), right, bins),
+        confusion=_confusion(labels, predicted, rows.shape[1]),
+        ece=_weighted_gap(diagram),
         # |p - e|^2 = |p|^2 - 2 p_label + 1
         brier=float(((rows**2).sum(1) - 2 * of_label + 1).mean()),
         nll=float(-np.log(np.maximum(of_label, _LEAST_PROBABILITY)).mean()),
+        reliability=diagram,
     )
 
 
@@ -126,12 +145,38 @@ def expected_calibration_error(confidences: np.ndarray, right: np.ndarray, bins:
         right: (N,) bool, whether that class was the label.
         bins: at most N are used.
     """
+    return _weighted_gap(reliability(confidences, right, bins))
+
+
+def reliability(confidences: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[ReliabilityBin, ...]:
+    """The reliability diagram: bins of equal count (they differ by one at most), confidence rising.
+
+    Args:
+        confidences, right, bins: as in expected_calibration_error; without samples there are no bins.
+
+    >>> [(one.count, one.accuracy) for one in reliability(np.array([0.9, 0.6, 0.7, 0.8]), np.array([1, 0, 1, 1]), 2)]
+    [(2, 0.5), (2, 1.0)]
+    """
     order = np.argsort(confidences, kind="stable")
-    gaps = [
-        abs(float(confidences[part].mean()) - float(right[part].mean())) * len(part)
-        for part in np.array_split(order, min(bins, len(order)))
-    ]
-    return sum(gaps) / len(order)
+    return tuple(
+        ReliabilityBin(
+            count=len(part),
+            confidence=float(confidences[part].mean()),
+            accuracy=float(right[part].mean()),
+            accuracy_ci95=wilson_interval(int(right[part].sum()), len(part)),
+        )
+        for part in (np.array_split(order, min(bins, len(order))) if len(order) else ())
+    )
+
+
+def _weighted_gap(diagram: tuple[ReliabilityBin, ...]) -> float:
+    gaps = [abs(one.confidence - one.accuracy) * one.count for one in diagram]
+    return sum(gaps) / sum(one.count for one in diagram)
+
+
+def _confusion(labels: np.ndarray, predicted: np.ndarray, class_count: int) -> tuple[tuple[int, ...], ...]:
+    cells = np.bincount(labels * class_count + predicted, minlength=class_count**2)
+    return tuple(tuple(row) for row in cells.reshape(class_count, class_count).tolist())
 
 
 def _per_class(labels: np.ndarray, predicted: np.ndarray, class_count: int) -> tuple[ClassMetrics, ...]:
@@ -165,4 +210,4 @@ def _checked(probabilities: np.ndarray, class_indices: Any) -> tuple[np.ndarray,
     if len(outside):
         row = int(outside[0])
         raise InvalidEvaluationSetError(f"class_indices[{row}] is {labels[row]}, expected 0 to {rows.shape[1] - 1}")
-    return rows, labels
+    return rows, labels.astype(np.int64)

@@ -82,6 +82,31 @@ def test_labels_that_fit_the_probabilities_are_calibrated():
     assert evaluation.evaluate(rows, labels).ece < 0.02
 
 
+def test_the_reliability_diagram_holds_every_sample_once_with_rising_confidence():
+    rows, labels = predictions(107)
+    found = evaluation.evaluate(rows, labels, bins=10)
+    diagram = found.reliability
+    assert sorted({one.count for one in diagram}) == [10, 11] and sum(one.count for one in diagram) == 107
+    assert [one.confidence for one in diagram] == sorted(one.confidence for one in diagram)
+    assert sum(one.count * one.accuracy for one in diagram) == pytest.approx(107 * found.accuracy)
+    assert sum(one.count * one.confidence for one in diagram) == pytest.approx(rows.max(1).sum())
+    assert found.ece == pytest.approx(sum(one.count * abs(one.confidence - one.accuracy) for one in diagram) / 107)
+    for one in diagram:
+        low, high = one.accuracy_ci95
+        assert 0 <= low <= one.accuracy <= high <= 1
+    assert json.loads(json.dumps(found.to_json()))["reliability"][0]["count"] == diagram[0].count
+
+
+def test_a_single_class():
+    found = evaluation.evaluate(np.ones((3, 1)), np.zeros(3, np.int8))
+    assert (found.accuracy, found.macro_f1, found.ece, found.nll, found.confusion) == (1, 1, 0, 0, ((3,),))
+
+
+def test_the_reliability_diagram_of_one_and_of_no_sample():
+    assert len(evaluation.evaluate(np.array([[0.3, 0.7]]), [1]).reliability) == 1
+    assert evaluation.reliability(np.empty(0), np.empty(0, bool)) == ()
+
+
 def test_what_does_not_fit_is_refused():
     rows, labels = predictions(5)
     for bad_rows, bad_labels, text in (
