@@ -41,7 +41,7 @@ class StageDetailFields(StageFields):
 
 
 class RoundFacts(Answer):
-    """What every answer says of a round."""
+    """What every answer says of a round. selected, answered: its batch; answered_ahead: labels from its reserve."""
 
     number: int
     state: RoundState
@@ -53,6 +53,7 @@ class RoundFacts(Answer):
     model_hash: str | None
     selected: int
     answered: int
+    answered_ahead: int
     started_at: datetime
     finished_at: datetime | None
     error: str | None
@@ -192,10 +193,15 @@ class ClassFields(Answer):
 
 
 class LoopProgressFields(Answer):
-    """How far the current round is, and how far away the next one."""
+    """How far the current round is, and how far away the next one.
+
+    answered_ahead: labels beyond the batch, given while the next round is at work; reserve: samples ready for that.
+    """
 
     answered: int
     asked: int
+    answered_ahead: int
+    reserve: int
     new_labels: int
     labels_to_trigger: int
 

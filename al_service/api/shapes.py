@@ -116,6 +116,7 @@ def round_facts(record: Round) -> dict[str, Any]:
         "model_hash": record.model_hash,
         "selected": record.selected_count,
         "answered": record.answered_count,
+        "answered_ahead": record.answered_ahead,
         "started_at": record.started_at,
         "finished_at": record.finished_at,
         "error": record.error,
@@ -237,6 +238,8 @@ def summary_answer(summary: Summary, workers: list[dict[str, Any]] | None) -> Su
         progress=LoopProgressFields(
             answered=summary.asking_round.answered_count if summary.asking_round else 0,
             asked=summary.asking_round.selected_count if summary.asking_round else 0,
+            answered_ahead=summary.asking_round.answered_ahead if summary.asking_round else 0,
+            reserve=summary.reserve_count,
             new_labels=summary.new_labels,
             labels_to_trigger=project.config.labels_to_trigger,
         ),

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from al_service.domain.records import Assignment, Project, User
+from al_service.domain.records import Assignment, Project, Selection, User
 from al_service.domain.states import AssignmentState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
+from al_service.loop.batches import open_reserve
 from al_service.loop.ports import Store, Transaction
 from al_service.loop.progress import WhyEmpty, why_empty
 
@@ -43,7 +44,8 @@ class Assignments:
     def lease_next(self, project_name: str, user: User, count: int) -> Lease:
         """Hold up to `count` samples for this person: what they already hold (renewed) first, then the next free ones.
 
-        Asking again without answering gives the same samples, so a reloaded page wastes nothing.
+        Asking again without answering gives the same samples, so a reloaded page wastes nothing. Where the batch is
+        used up while the next round is at work, its reserve is opened, as far as it is asked for.
 
         Raises:
             InvalidInputError: count outside 1..100.
@@ -56,9 +58,7 @@ class Assignments:
             project = locked_project(tx, project_name)
             tx.queue.expire(now, project.id)
             held = self._renew_held(tx, project, user, now)[:count]
-            for selection in (
-                tx.queue.free_selections(project.id, user.id, count - len(held)) if len(held) < count else ()
-            ):
+            for selection in _free_for(tx, project, user, count - len(held)):
                 slot = tx.queue.free_slot(selection.id)
                 held.append(tx.queue.add_assignment(selection, user.id, slot, now + self._ttl, now))
             reason = None if held else why_empty(tx, project, user)
@@ -101,6 +101,17 @@ class Assignments:
         now = self._clock()
         with self._store.write() as tx:
             return tx.queue.expire(now)
+
+
+def _free_for(tx: Transaction, project: Project, user: User, wanted: int) -> list[Selection]:
+    """Up to `wanted` selections that this person may be given now; the reserve makes up for what the batch lacks."""
+    if wanted < 1:
+        return []
+    found = tx.queue.free_selections(project.id, user.id, wanted)
+    # Again as long as it helps: what was opened may be something that this very person has answered already.
+    while len(found) < wanted and open_reserve(tx, project, wanted - len(found)):
+        found = tx.queue.free_selections(project.id, user.id, wanted)
+    return found
 
 
 def active_project(tx: Transaction, name: str) -> Project:

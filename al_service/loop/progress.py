@@ -48,6 +48,7 @@ class Summary:
     new_labels: int
     labels_last_5_min: int
     holders: dict[str, int]
+    reserve_count: int
     stage_progress: Progress | None
     active_jobs: tuple[Job, ...]
     failed_jobs: tuple[Job, ...]
@@ -68,6 +69,7 @@ def summarise(tx: Transaction, project: Project, now: datetime) -> Summary:
         new_labels=tx.annotations.new_label_count(project.id, last.watermark if last else 0),
         labels_last_5_min=tx.annotations.labels_since(project.id, now - RATE_WINDOW),
         holders=tx.queue.holders(project.id),
+        reserve_count=tx.queue.reserve_count(project.id),
         stage_progress=stage_progress(tx, last),
         active_jobs=tuple(active),
         failed_jobs=tuple(job for job in ended if _can_be_retried(job, last)),

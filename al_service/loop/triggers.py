@@ -8,7 +8,8 @@ from datetime import datetime
 
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Round
-from al_service.domain.states import RoundState
+from al_service.domain.states import JobKind, JobState, RoundState
+from al_service.loop.ports import Transaction
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class LoopFacts:
         unlabelled: pool samples that could still be asked.
         labelled: pool and train samples with a label.
         new_labels: of these, changed since the last round's watermark.
-        queued: open selections, leased ones included.
+        queued: open selections, leased ones included; a reserve that waits is not.
         importing: an import is queued or running.
     """
 
@@ -29,6 +30,21 @@ class LoopFacts:
     new_labels: int
     queued: int
     importing: bool
+
+
+def loop_facts(tx: Transaction, project_id: int) -> LoopFacts:
+    """Everything a trigger decision looks at, from one transaction."""
+    counts = tx.samples.counts(project_id)
+    last = tx.rounds.find_last(project_id)
+    active = tx.jobs.all(project_id=project_id, states=[JobState.QUEUED, JobState.RUNNING])
+    return LoopFacts(
+        last_round=last,
+        unlabelled=counts.unlabelled,
+        labelled=counts.all_labelled,
+        new_labels=tx.annotations.new_label_count(project_id, last.watermark if last else 0),
+        queued=tx.queue.open_count(project_id),
+        importing=any(job.kind is JobKind.INGEST for job in active),
+    )
 
 
 def decide(config: ProjectConfig, facts: LoopFacts, now: datetime) -> str | None:

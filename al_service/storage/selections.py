@@ -15,6 +15,7 @@ from al_service.storage.dialect import chunks
 from al_service.storage.schema import annotations, assignments, is_, rounds, samples, selections
 
 OPEN = is_(selections.c.state, SelectionState.OPEN)
+RESERVE = is_(selections.c.state, SelectionState.RESERVE)
 #: A selection with its round's number, for `selection_from`.
 SELECTION_WITH_ROUND = selections.join(rounds, rounds.c.id == selections.c.round_id)
 SELECTION_COLUMNS = (
@@ -32,6 +33,7 @@ USER_ID = sa.bindparam("user_id", type_=ID)
 VOTE = annotations.alias("vote")
 ANSWER = annotations.alias("answer")
 SKIP = annotations.alias("skip")
+OTHER = selections.alias("other")
 
 OPEN_LEASE = (assignments.c.selection_id == selections.c.id) & is_(assignments.c.state, AssignmentState.OPEN)
 IS_HELD = sa.exists().where(OPEN_LEASE)
@@ -78,7 +80,9 @@ class SqlSelectionRows:
         self._connection = connection
 
     def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
-        """Store a round's batch, each pick in its own state. (round, sample) is unique; so is a sample's open one."""
+        """Store a round's batch and reserve, each pick in its own state. (round, sample) is unique; so is a sample's
+        open one.
+        """
         statement = sa.select(rounds.c.project_id, rounds.c.config).where(rounds.c.id == round_id)
         row = self._connection.execute(statement).one_or_none()
         if row is None:
@@ -94,23 +98,58 @@ class SqlSelectionRows:
             self._connection.execute(sa.insert(selections), [of_round | _selection_row(pick) for pick in part])
 
     def retire_open_selections(self, project_id: int, *, except_round_id: int) -> int:
-        """Retire open selections of other rounds that nobody holds, except evaluation ones; how many."""
+        """Retire open selections of other rounds that nobody holds, except evaluation ones; how many. The reserve of
+        other rounds is retired along with them.
+        """
         evaluation = sa.exists().where(samples.c.id == selections.c.sample_id, is_(samples.c.split, Split.EVALUATION))
         here = (selections.c.project_id == project_id) & (selections.c.round_id != except_round_id)
-        return self._retire(here & ~evaluation & ~IS_HELD)
+        self._retire(RESERVE & here)
+        return self._retire(OPEN & here & ~evaluation & ~IS_HELD)
 
     def retire_all(self, round_id: int) -> int:
-        """Retire every open selection of one round, held ones too; how many. An answer of a holder is still welcome."""
-        return self._retire(selections.c.round_id == round_id)
+        """Retire every open and reserve selection of one round, held ones too; how many. An answer of a holder is still
+        welcome.
+        """
+        return self._retire((OPEN | RESERVE) & (selections.c.round_id == round_id))
 
     def _retire(self, condition: "sa.ColumnElement[bool]") -> int:
-        statement = sa.update(selections).where(OPEN, condition)
+        statement = sa.update(selections).where(condition)
         return self._connection.execute(statement.values(state=SelectionState.RETIRED)).rowcount
 
     def selections(self, round_id: int) -> list[Selection]:
-        """A round's batch by rank."""
-        statement = SELECT.where(selections.c.round_id == round_id).order_by(selections.c.rank, selections.c.id)
-        return [selection_from(row) for row in self._connection.execute(statement)]
+        """A round's batch by rank, without its reserve."""
+        return self._of_round(round_id, ~selections.c.is_reserve)
+
+    def reserve_selections(self, round_id: int) -> list[Selection]:
+        """A round's reserve by rank: what still waits, and what was opened or replaced."""
+        return self._of_round(round_id, selections.c.is_reserve)
+
+    def _of_round(self, round_id: int, which: "sa.ColumnElement[bool]") -> list[Selection]:
+        statement = SELECT.where(selections.c.round_id == round_id, which)
+        ordered = statement.order_by(selections.c.rank, selections.c.id)
+        return [selection_from(row) for row in self._connection.execute(ordered)]
+
+    def reserve_count(self, project_id: int) -> int:
+        """Selections of the project that wait in reserve."""
+        return self._count(selections.c.project_id == project_id, RESERVE)
+
+    def open_reserve(self, project_id: int, limit: int) -> int:
+        """Open the first selections in reserve, by round and rank, whose samples can still be asked; how many.
+
+        Cost: one row of ix_selections_reserve for each selection opened or passed over.
+        """
+        asked = sa.exists().where(OTHER.c.sample_id == selections.c.sample_id, is_(OTHER.c.state, SelectionState.OPEN))
+        first = (
+            sa.select(selections.c.id)
+            .where(selections.c.project_id == project_id, RESERVE, is_(SAMPLE_STATE, SampleState.UNLABELLED), ~asked)
+            .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
+            .limit(limit)
+        )
+        ids = list(self._connection.execute(first).scalars())
+        for part in chunks(ids):
+            opened = sa.update(selections).where(selections.c.id.in_(part)).values(state=SelectionState.OPEN)
+            self._connection.execute(opened)
+        return len(ids)
 
     def get_selection(self, selection_id: int) -> Selection:
         """The selection, or NotFoundError."""

@@ -10,27 +10,38 @@ CLASSES = ("cat", "dog", "bird")
 SAMPLES = 12
 
 
-def fill(loop: Loop, batch: int = 6, **settings: object) -> list[int]:
-    """A project `pets` with twelve samples, a round waiting for people, and `batch` of the samples in it, in order."""
+def fill(loop: Loop, batch: int = 6, reserve: int = 0, **settings: object) -> list[int]:
+    """A project `pets` with twelve samples and a round waiting for people: its batch are the first samples, in order,
+    its reserve those that follow.
+    """
     services = loop.services
     values = {"labels_per_round": batch, "auto_start": False, **settings}
     project = services.projects.create("pets", CLASSES, values)
     samples = [NewSample(f"{n}.png", f"{n:064x}", 8, 8, "PNG", 100, Split.POOL) for n in range(SAMPLES)]
     with services.store.write() as tx:
         ids = [one for one in tx.samples.add_many(project.id, samples, loop.clock()) if one is not None]
-    ask(loop, ids[:batch])
+    ask(loop, ids[:batch], ids[batch : batch + reserve])
     return ids
 
 
-def ask(loop: Loop, sample_ids: list[int]) -> None:
-    """Run a round by hand up to the people, with these samples chosen."""
+def ask(loop: Loop, sample_ids: list[int], reserve: list[int] | None = None) -> None:
+    """Run a round by hand up to the people, with these samples chosen and those in reserve."""
+    assert loop.services.rounds.start("pets")[1]
+    choose(loop, sample_ids, reserve)
+
+
+def choose(loop: Loop, sample_ids: list[int], reserve: list[int] | None = None) -> None:
+    """Bring the running round up to the people, with these samples chosen and those in reserve."""
     services = loop.services
-    record, is_new = services.rounds.start("pets")
-    assert is_new
-    chosen = [Chosen(sample_id, rank, None, {"code": "random"}) for rank, sample_id in enumerate(sample_ids)]
+    record = services.rounds.all("pets")[-1]
+    picks = [
+        Chosen(sample_id, rank, None, {"code": "random"})
+        for rank, sample_id in enumerate([*sample_ids, *(reserve or [])])
+    ]
+    chosen, ahead = picks[: len(sample_ids)], picks[len(sample_ids) :]
     for kind, stage, result in (
         (JobKind.TRAIN, Stage.TRAIN, StageResult({"skipped": "by the test"}, Stage.SELECT)),
-        (JobKind.SELECT, Stage.SELECT, StageResult({}, Stage.ANNOTATE, chosen=chosen)),
+        (JobKind.SELECT, Stage.SELECT, StageResult({}, Stage.ANNOTATE, chosen=chosen, reserve=ahead)),
     ):
         with services.store.read() as tx:
             job = next(
