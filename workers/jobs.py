@@ -1,12 +1,12 @@
 """The jobs by name, as the broker calls them: `workers.jobs.<kind>(job_id, attempt)`. These names never change.
 
 Here the two halves meet: people, rounds and rows on one side, arrays and images on the other. Bodies are in
-workers/ingesting.py and the *_stage modules; claiming, heartbeats and error translation in workers/running.py.
+ingesting and the *_stage and *_job modules; claiming, heartbeats and error translation in running.
 """
 
 from collections.abc import Callable
 
-from workers import ingesting, score_stage, select_stage, train_stage
+from workers import ingesting, pretrain_job, score_stage, select_stage, train_stage
 from workers.context import WorkerContext, current
 from workers.running import JobRun, run_job
 
@@ -36,6 +36,11 @@ def score_shard(job_id: int, attempt: int) -> None:
 def select(job_id: int, attempt: int) -> None:
     """Choose the round's batch."""
     _run(job_id, attempt, select_stage.select)
+
+
+def pretrain(job_id: int, attempt: int) -> None:
+    """Train a backbone on the pool's images, without labels."""
+    _run(job_id, attempt, pretrain_job.pretrain)
 
 
 def _run(job_id: int, attempt: int, body: Body) -> None:

@@ -74,7 +74,7 @@ def _score_range(
 ) -> dict[str, Any]:
     """Score the pool's samples of that range; the stored file and its figures."""
     with context.services.store.read() as tx:
-        model = tx.rounds.find_model(record.id)
+        model = tx.models.find_of_round(record.id)
         pool = tx.samples.selectable(record.project_id, first_id, last_id)
         labelled = tx.samples.training_set(record.project_id, record.watermark) if with_labelled else []
     if model is None:

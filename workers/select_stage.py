@@ -68,15 +68,16 @@ def select(context: WorkerContext, run: JobRun) -> None:
 def _reserve(candidates: ScoredPool, batch: Selection, left: int, config: ProjectConfig, seed: int) -> Selection:
     """What people get who finish the batch while the next round trains: chosen as if the batch were labelled."""
     count = min(left, round(config.reserve_factor * config.labels_per_round))
-    return candidates.after_choosing([int(one) for one in batch.sample_ids]).choose(
+    return candidates.after_choosing(batch.sample_ids).choose(
         config.strategy, count, seed=[seed, RESERVE_DRAW], random_fraction=config.random_fraction
     )
 
 
 def _picks(selection: Selection, first_rank: int) -> list[Chosen]:
+    sample_ids: Sequence[Any] = selection.sample_ids
     return [
         Chosen(int(sample_id), first_rank + rank, selection.scores[rank], selection.reasons[rank])
-        for rank, sample_id in enumerate(selection.sample_ids)
+        for rank, sample_id in enumerate(sample_ids)
     ]
 
 

@@ -1,135 +1,210 @@
-"""The train job: a model from the labels up to the round's watermark, measured on the evaluation set."""
+"""The train job: a model from the labels up to the round's watermark, measured on the evaluation set and stored.
+
+How a model is trained, calibrated and measured is in al_service/learning/round_model.py; this is where rows of the
+database, images and earlier models become its arrays, and its result becomes rows again.
+"""
 
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from al_service.domain.project_config import ProjectConfig
+from al_service.domain.model_kinds import ModelKind
 from al_service.domain.records import ModelRecord
 from al_service.domain.states import Stage
 from al_service.domain.strategy_names import STRATEGIES
-from al_service.learning import checkpoints, device, networks, training
-from al_service.learning.evaluation import Evaluation, evaluate
-from al_service.learning.inference import predict
+from al_service.errors import InvalidInputError
+from al_service.learning import checkpoints, device, networks, round_model
+from al_service.learning.checkpoints import Checkpoint
+from al_service.learning.round_model import Examples, Learned, Lesson, Means
 from al_service.learning.threads import threads_for
+from al_service.loop.ports import LabelledImage
 from al_service.loop.rounds import StageResult, data_fingerprint
-from workers.caches import pixels_of
+from workers.caches import Rows, embeddings_of, pixels_of
 from workers.context import WorkerContext
+from workers.models import keep_warm, read_checkpoint
 from workers.round_inputs import RoundInputs, class_indices, read_round_inputs
 from workers.running import JobRun
+from workers.training_states import KeptStates
 
 CLASSES_TO_TRAIN = 2
-
-
-# -- train -------------------------------------------------------------------------------------------------------
+PROBE = "probe"
+#: Metrics that the model's record repeats, so that models can be compared without their rounds.
+KEPT_METRICS = ("accuracy", "accuracy_ci95", "macro_f1", "ece", "nll", "evaluation_samples")
 
 
 def train(context: WorkerContext, run: JobRun) -> None:
     """Train on the labels up to the round's watermark, measure on the evaluation set, store the checkpoint."""
     inputs = read_round_inputs(context, run)
-    present = {row.class_name for row in inputs.labelled}
-    if len(present) < CLASSES_TO_TRAIN:
-        classes = f"{len(present)} class{'' if len(present) == 1 else 'es'}"
-        why = f"{len(inputs.labelled)} labels of {classes}; a model needs {CLASSES_TO_TRAIN}"
-        context.services.rounds.complete_stage(run.job, Stage.TRAIN, StageResult({"skipped": why}, Stage.SELECT))
+    if (why := _too_little(inputs.labelled)) is not None:
+        _skip(context, run, why)
         return
-    config, class_names = inputs.config, inputs.record.class_names
-    torch_device = device.choose(context.settings.device)
-    rows = pixels_of(context, run, [row.sha256 for row in inputs.labelled], inputs.image_px)
-    network = networks.build(
-        config.network, len(class_names), inputs.image_px, weights=config.weights, seed=inputs.record.seed
-    )
-    with threads_for(inputs.image_px, torch_device):
-        report = training.train(
-            network,
-            rows.values,
-            class_indices(inputs.labelled, class_names)[rows.positions],
-            _train_config(config, inputs.record.seed),
-            on_progress=lambda done, total: run.progress(done, total, "training"),
-            device=torch_device,
+    network = _starting_network(context, inputs)
+    material = _Material(context, run, inputs, network)
+    labelled = material.of([row.sha256 for row in inputs.labelled])
+    readable = [inputs.labelled[position] for position in labelled.positions]
+    if not readable:
+        raise InvalidInputError(
+            f"none of the {len(inputs.labelled)} labelled images can be read; they have vanished from the storage, or "
+            "are damaged there. Bring the files back and retry the job: the labels are kept."
         )
-        metrics = _measure(context, run, network, inputs, torch_device)
-    facts: dict[str, Any] = {
-        "labels": len(rows.positions),
-        "unreadable": len(rows.unreadable),
-        "epochs": report.epochs,
-        "best_epoch": report.best_epoch,
-        "stop_reason": report.stop_reason,
-        "fit_seconds": report.seconds,
-        "train_loss": report.train_loss,
+    if (why := _too_little(readable)) is not None:
+        _skip(context, run, why)
+        return
+    states = KeptStates(context.services.artifacts, f"rounds/{inputs.record.id}/training-")
+    learned, seconds = _learn(material, labelled, states)
+    facts = learned.facts | {
+        "unreadable": len(labelled.unreadable),
         "image_px": inputs.image_px,
-        "device": str(torch_device),
+        "device": str(material.device),
+        "learn_seconds": seconds,
     }
-    model = _store_model(context, run, network, inputs, metrics)
-    context.network, context.network_hash = network, model.model_hash
-    following = Stage.SCORE if STRATEGIES[config.strategy].needs_model else Stage.SELECT
-    result = StageResult(facts, following, metrics=metrics, model=model, data_fingerprint=model.data_fingerprint)
+    model = _store_model(context, run, inputs, learned, readable)
+    following = Stage.SCORE if STRATEGIES[inputs.config.strategy].needs_model else Stage.SELECT
+    result = StageResult(
+        facts, following, metrics=learned.metrics, model=model, data_fingerprint=model.data_fingerprint
+    )
     context.services.rounds.complete_stage(run.job, Stage.TRAIN, result)
+    states.clear()
 
 
-def _train_config(config: ProjectConfig, seed: int) -> training.TrainConfig:
-    return training.TrainConfig(
-        epochs_max=config.epochs_max,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        minibatch_size=config.minibatch_size,
-        augment=config.augment,
-        seed=seed,
+def _too_little(labelled: Sequence[LabelledImage]) -> str | None:
+    """Why these labels are too few to train on, or None."""
+    present = len({row.class_name for row in labelled})
+    if present >= CLASSES_TO_TRAIN:
+        return None
+    classes = f"{present} class{'' if present == 1 else 'es'}"
+    return f"{len(labelled)} labels of {classes}; a model needs {CLASSES_TO_TRAIN}"
+
+
+def _skip(context: WorkerContext, run: JobRun, why: str) -> None:
+    context.services.rounds.complete_stage(run.job, Stage.TRAIN, StageResult({"skipped": why}, Stage.SELECT))
+
+
+def _starting_network(context: WorkerContext, inputs: RoundInputs) -> networks.Network:
+    config, record = inputs.config, inputs.record
+    is_pretrained = config.weights == "pretrained"
+    network = networks.build(
+        config.network,
+        len(record.class_names),
+        inputs.image_px,
+        weights="none" if is_pretrained else config.weights,
+        seed=record.seed,
     )
+    if is_pretrained:
+        with context.services.store.read() as tx:
+            backbone = tx.models.find_newest(record.project_id, ModelKind.BACKBONE)
+            name = tx.projects.get(record.project_id).name
+        if backbone is None:
+            raise InvalidInputError(
+                f"weights=pretrained, and {name} has no pretrained backbone yet: run `al pretrain {name}`, "
+                f"or choose others with `al project set {name} weights=none`"
+            )
+        checkpoints.load_backbone(network, context.services.artifacts.get(backbone.artifact), backbone.name)
+    return network
 
 
-def _measure(
-    context: WorkerContext, run: JobRun, network: networks.Network, inputs: RoundInputs, torch_device: torch.device
-) -> dict[str, Any]:
-    if not inputs.evaluation:
-        return {"evaluation_samples": 0}
+class _Material:
+    """Images of the round as arrays: pixels for finetune, embeddings by the frozen backbone for the probe."""
+
+    def __init__(self, context: WorkerContext, run: JobRun, inputs: RoundInputs, network: networks.Network) -> None:
+        self.context, self.run, self.inputs, self.network = context, run, inputs, network
+        self.is_frozen = inputs.config.training_mode == PROBE
+        self.device: torch.device = device.choose(context.settings.device)
+
+    def of(self, hashes: Sequence[str]) -> Rows:
+        """The images of these content hashes."""
+        if self.is_frozen:
+            return embeddings_of(self.context, self.run, self.network, hashes)
+        return pixels_of(self.context, self.run, hashes, self.inputs.image_px)
+
+    def examples(self, rows: Sequence[LabelledImage], found: Rows) -> Examples:
+        """Labelled images with their classes."""
+        indices = class_indices(rows, self.inputs.record.class_names)
+        return Examples(found.values, indices[found.positions])
+
+    def unlabelled(self) -> Any:
+        """The pool, where the settings learn from it; None otherwise."""
+        wanted = "label_spreading" if self.is_frozen else "pseudo_labels"
+        if self.inputs.config.semi_supervised != wanted:
+            return None
+        with self.context.services.store.read() as tx:
+            pool = [sha256 for _, sha256 in tx.samples.selectable(self.inputs.record.project_id)]
+        return self.of(pool).values
+
+    def previous(self) -> Checkpoint | None:
+        """The last round's model, where the settings ask it something and it saw images of the same size."""
+        config = self.inputs.config
+        if self.is_frozen or (config.warm_start == "none" and config.curriculum == "none"):
+            return None
+        with self.context.services.store.read() as tx:
+            model = tx.models.find_newest(self.inputs.record.project_id, ModelKind.ROUND)
+        if model is None or (model.network_name, model.image_px) != (config.network, self.inputs.image_px):
+            return None
+        return read_checkpoint(self.context, model)
+
+
+def _learn(material: _Material, labelled: Rows, states: KeptStates) -> tuple[Learned, float]:
+    inputs, context, run = material.inputs, material.context, material.run
     started = time.perf_counter()
-    rows = pixels_of(context, run, [row.sha256 for row in inputs.evaluation], inputs.image_px)
-    inference = predict(
-        network,
-        rows.values,
-        device=torch_device,
-        on_progress=lambda done, total: run.progress(done, total, "measuring"),
+    evaluation = material.of([row.sha256 for row in inputs.evaluation]) if inputs.evaluation else None
+    lesson = Lesson(
+        config=inputs.config,
+        class_names=inputs.record.class_names,
+        seed=inputs.record.seed,
+        labelled=material.examples(inputs.labelled, labelled),
+        evaluation=None if evaluation is None else material.examples(inputs.evaluation, evaluation),
+        unlabelled=material.unlabelled(),
+        previous=material.previous(),
     )
-    class_names = inputs.record.class_names
-    evaluation = evaluate(inference.probabilities, class_indices(inputs.evaluation, class_names)[rows.positions])
-    return {**metrics_of(evaluation, class_names), "evaluate_seconds": time.perf_counter() - started}
-
-
-def metrics_of(evaluation: Evaluation, class_names: Sequence[str]) -> dict[str, Any]:
-    """The round's metrics as plain data, with class names."""
-    return {
-        "accuracy": evaluation.accuracy,
-        "accuracy_ci95": list(evaluation.accuracy_ci95),
-        "macro_f1": evaluation.macro_f1,
-        "evaluation_samples": evaluation.count,
-        "ece": evaluation.ece,
-        "brier": evaluation.brier,
-        "nll": evaluation.nll,
-        "per_class": {name: vars(one) for name, one in zip(class_names, evaluation.per_class, strict=True)},
-        "confusion": {"classes": list(class_names), "counts": np.asarray(evaluation.confusion).tolist()},
-    }
+    means = Means(
+        device=material.device,
+        states=states,
+        sizes=context.minibatch_sizes,
+        on_progress=run.progress,
+    )
+    learn = round_model.fit_head if material.is_frozen else round_model.finetune
+    with threads_for(inputs.image_px, material.device):
+        learned = learn(lesson, material.network, means)
+    return learned, time.perf_counter() - started
 
 
 def _store_model(
-    context: WorkerContext, run: JobRun, network: networks.Network, inputs: RoundInputs, metrics: dict[str, Any]
+    context: WorkerContext, run: JobRun, inputs: RoundInputs, learned: Learned, trained_on: Sequence[LabelledImage]
 ) -> ModelRecord:
-    record = inputs.record
-    extra = {"project_id": record.project_id, "round": record.number}
+    record, network = inputs.record, learned.network
+    artifacts = context.services.artifacts
+    backbone_name = None
+    if inputs.config.training_mode == PROBE:
+        # Stored once: every round's file holds only a head, and names this one.
+        backbone_name = f"models/{record.project_id}/backbone-{checkpoints.backbone_hash(network)[:32]}.safetensors"
+        if not artifacts.has(backbone_name):
+            artifacts.put(backbone_name, checkpoints.backbone_to_bytes(network))
     name = f"models/{record.project_id}/round-{record.number}-job-{run.job.id}-{run.job.attempt}.safetensors"
-    context.services.artifacts.put(
-        name, checkpoints.to_bytes(network, record.class_names, seed=record.seed, extra=extra)
+    data = checkpoints.to_bytes(
+        network,
+        record.class_names,
+        seed=record.seed,
+        extra={"project_id": record.project_id, "round": record.number},
+        temperature=learned.temperature,
+        backbone_name=backbone_name,
     )
-    return ModelRecord(
+    artifacts.put(name, data)
+    model = ModelRecord(
         id=0,
         project_id=record.project_id,
         round_id=record.id,
         artifact=name,
         model_hash=checkpoints.model_hash(network),
-        data_fingerprint=data_fingerprint(inputs.labelled),
-        metrics={key: metrics[key] for key in ("accuracy", "macro_f1", "evaluation_samples") if key in metrics},
+        data_fingerprint=data_fingerprint(trained_on),
+        metrics={key: learned.metrics[key] for key in KEPT_METRICS if key in learned.metrics},
         created_at=context.services.clock(),
+        network_name=network.name,
+        image_px=network.image_px,
+        class_names=record.class_names,
+        byte_count=len(data),
     )
+    checkpoint = Checkpoint(network, record.class_names, record.seed, temperature=learned.temperature)
+    keep_warm(context, checkpoint, model.model_hash)
+    return model

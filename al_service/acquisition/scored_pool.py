@@ -96,11 +96,13 @@ class ScoredPool:
         labelled = [shard.labelled_embeddings for shard in shards if shard.labelled_embeddings is not None]
         return cls(
             sample_ids,
-            *(_stacked(shards, name) for name in ("probabilities", "embeddings", "sampled_probabilities")),
+            probabilities=_stacked(shards, "probabilities"),
+            embeddings=_stacked(shards, "embeddings"),
+            sampled_probabilities=_stacked(shards, "sampled_probabilities"),
             labelled_embeddings=labelled[0] if labelled else None,
         )
 
-    def after_choosing(self, chosen: Sequence[int]) -> "ScoredPool":
+    def after_choosing(self, chosen: Sequence[Any]) -> "ScoredPool":
         """The pool without these samples, which count as labelled from here on: what the next batch is drawn from."""
         taken = np.isin(self.sample_ids, np.asarray(chosen, self.sample_ids.dtype))
         left = self.restricted_to(self.sample_ids[~taken])

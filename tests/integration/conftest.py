@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,8 +81,15 @@ class Loop:
 
 
 @pytest.fixture
-def loop(tmp_path: Path, database_url: str) -> Iterator[Loop]:
-    settings = Settings(data_dir=tmp_path / "data", database_url=database_url, device="cpu", heartbeat_s=0.5)
+def settings_values() -> dict[str, Any]:
+    """Settings of the process, for tests that override this."""
+    return {}
+
+
+@pytest.fixture
+def loop(tmp_path: Path, database_url: str, settings_values: dict[str, Any]) -> Iterator[Loop]:
+    values = {"data_dir": tmp_path / "data", "database_url": database_url, "device": "cpu", "heartbeat_s": 0.5}
+    settings = Settings(**{**values, **settings_values})
     settings.data_dir.mkdir()
     store = SqlStore(settings.database)
     store.migrate()

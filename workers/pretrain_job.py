@@ -1,0 +1,108 @@
+"""The pretrain job: a backbone from the pool's images alone, for projects with many images and few labels."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from al_service.domain.model_kinds import ModelKind
+from al_service.domain.records import ModelRecord, Project
+from al_service.learning import checkpoints, device, networks
+from al_service.learning.pretraining import PretrainConfig
+from al_service.learning.pretraining import pretrain as pretrain_backbone
+from al_service.learning.threads import threads_for
+from al_service.learning.views import views_for
+from al_service.loop.ports import LabelledImage
+from workers.caches import pixels_of
+from workers.context import WorkerContext
+from workers.round_inputs import SIZES_LOOKED_AT, choose_image_px, class_indices
+from workers.running import JobRun
+from workers.training_states import KeptStates
+
+#: Labelled images that the k-NN probe looks at, of either kind: enough to compare two backbones.
+PROBE_IMAGES_MAX = 2000
+
+
+def pretrain(context: WorkerContext, run: JobRun) -> None:
+    """Train a backbone on the unlabelled and labelled images of the pool, and enter it in the model registry."""
+    services = context.services
+    with services.store.read() as tx:
+        project = tx.projects.get(run.job.project_id)
+        pool = [sha256 for _, sha256 in tx.samples.selectable(project.id)]
+        labelled = tx.samples.training_set(project.id, tx.annotations.latest_id(project.id))
+        evaluation = tx.samples.evaluation_set(project.id)
+        sizes = tx.samples.image_sizes(project.id, SIZES_LOOKED_AT)
+    config, image_px = project.config, choose_image_px(project.config, sizes)
+    torch_device = device.choose(context.settings.device)
+    rows = pixels_of(context, run, [*pool, *(row.sha256 for row in labelled)], image_px)
+    states = KeptStates(services.artifacts, f"pretraining/{run.job.id}-")
+    with threads_for(image_px, torch_device):
+        network, report = pretrain_backbone(
+            config.network,
+            rows.values,
+            PretrainConfig(
+                epochs=run.job.payload["epochs"],
+                views=views_for(image_px, flip=config.augment == "shift+flip"),
+                seed=config.seed,
+            ),
+            weights="none" if config.weights == "pretrained" else config.weights,
+            device=torch_device,
+            on_progress=lambda done, total: run.progress(done, total, "learning from images without labels"),
+            state=states.find("state"),
+            on_state=lambda state: states.keep("state", state),
+            probe=_probe(context, run, project, labelled, evaluation, image_px),
+        )
+    facts = asdict(report) | {"image_px": image_px, "unreadable": len(rows.unreadable), "device": str(torch_device)}
+    _register(context, run, project, network, facts)
+    states.clear()
+
+
+def _probe(
+    context: WorkerContext,
+    run: JobRun,
+    project: Project,
+    labelled: list[LabelledImage],
+    evaluation: list[LabelledImage],
+    image_px: int,
+) -> tuple[Any, np.ndarray, Any, np.ndarray] | None:
+    """Labelled images for a k-NN probe: the training set looks, the evaluation set is looked at."""
+    names = project.class_names
+    parts: list[Any] = []
+    for examples in (labelled, evaluation):
+        # In order of content hash: a draw that does not depend on when something was labelled.
+        some = sorted((row for row in examples if row.class_name in names), key=lambda row: row.sha256)
+        some = some[:PROBE_IMAGES_MAX]
+        rows = pixels_of(context, run, [row.sha256 for row in some], image_px)
+        if not len(rows.positions):
+            return None
+        parts += [rows.values, class_indices(some, names)[rows.positions]]
+    return parts[0], parts[1], parts[2], parts[3]
+
+
+def _register(
+    context: WorkerContext, run: JobRun, project: Project, network: networks.Network, facts: dict[str, Any]
+) -> None:
+    services = context.services
+    data = checkpoints.backbone_to_bytes(network, seed=project.config.seed, extra={"project_id": project.id})
+    name = f"models/{project.id}/backbone-job-{run.job.id}-{run.job.attempt}.safetensors"
+    services.artifacts.put(name, data)
+    now = services.clock()
+    with services.store.write() as tx:
+        model = tx.models.add(
+            ModelRecord(
+                id=0,
+                project_id=project.id,
+                round_id=None,
+                artifact=name,
+                model_hash=checkpoints.backbone_hash(network),
+                data_fingerprint=None,
+                metrics={key: facts[key] for key in ("knn_accuracy", "knn_accuracy_before", "images", "epochs")},
+                created_at=now,
+                kind=ModelKind.BACKBONE,
+                name=f"{network.name}, {facts['epochs']} epochs on {facts['images']} images",
+                network_name=network.name,
+                image_px=network.image_px,
+                byte_count=len(data),
+            )
+        )
+        services.jobs.finish(tx, run.job, facts | {"model": model.id})

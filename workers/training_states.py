@@ -1,0 +1,35 @@
+"""Trainings under way, kept among the artifacts, so that the next attempt goes on where a killed one stopped."""
+
+from al_service.errors import NotFoundError
+from al_service.loop.ports import Artifacts
+
+
+class KeptStates:
+    """As in `round_model.TrainingStates`.
+
+    Args:
+        artifacts: where they are kept.
+        prefix: of their names; of one round or job.
+    """
+
+    def __init__(self, artifacts: Artifacts, prefix: str) -> None:
+        self._artifacts, self._prefix = artifacts, prefix
+
+    def find(self, name: str) -> bytes | None:
+        """The state kept under that name, or None."""
+        try:
+            return self._artifacts.get(self._name(name))
+        except NotFoundError:
+            return None
+
+    def keep(self, name: str, state: bytes) -> None:
+        """Replace the state of that name."""
+        self._artifacts.put(self._name(name), state)
+
+    def clear(self) -> None:
+        """Remove them all: the training is over and its result stored."""
+        for name in self._artifacts.names(self._prefix):
+            self._artifacts.delete(name)
+
+    def _name(self, name: str) -> str:
+        return f"{self._prefix}{name}.safetensors"
