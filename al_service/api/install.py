@@ -7,6 +7,7 @@ from al_service.api import (
     audit_routes,
     errors,
     health,
+    model_routes,
     project_routes,
     queue_routes,
     round_routes,
@@ -57,6 +58,15 @@ def install(app: Flask, services: Services, settings: Settings) -> None:
 
 def all_routes() -> Routes:
     """The table: every route below the prefix, the document's own included."""
-    modules = (sessions, queue_routes, round_routes, project_routes, sample_routes, account_routes, audit_routes)
+    modules = (
+        sessions,
+        queue_routes,
+        round_routes,
+        model_routes,
+        project_routes,
+        sample_routes,
+        account_routes,
+        audit_routes,
+    )
     routes = Routes(route for module in modules for route in module.ROUTES)
     return Routes([*routes, *document_routes(routes)])

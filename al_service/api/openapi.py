@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from al_service import __version__
 from al_service.api.answers import Document, ErrorAnswer
 from al_service.api.errors import API_PREFIX
-from al_service.api.routing import Call, ImageBytes, Reply, Route, Routes
+from al_service.api.routing import Call, FileBytes, ImageBytes, Reply, Route, Routes
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 PATH_ARGUMENT = re.compile(r"<(?:(int):)?(\w+)>")
@@ -113,7 +113,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     ]
     if route.query is not None:
         for name, schema in route.query.model_json_schema().get("properties", {}).items():
-            found.append({"name": name, "in": "query", "required": False, "schema": schema})
+            is_required = route.query.model_fields[name].is_required()
+            found.append({"name": name, "in": "query", "required": is_required, "schema": schema})
     if route.name in IDEMPOTENT:
         found.append({"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"}})
     return found
@@ -125,6 +126,8 @@ def _responses(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
         found[str(status)] = {"description": STATUS_WORDS[status]}
         if model is ImageBytes:
             found[str(status)]["content"] = {"image/*": {}}
+        elif model is FileBytes:
+            found[str(status)]["content"] = {"application/octet-stream": {}}
         elif model is not None:
             found[str(status)]["content"] = {"application/json": {"schema": refs[(model, "serialization")]}}
     if route.etag:

@@ -115,6 +115,25 @@ class TokenBody(Body):
     days: float = 90
 
 
+class ReasonBody(Body):
+    """Why, in a few words, for the history."""
+
+    reason: str = Field("", max_length=1000)
+
+
+class ModelsQuery(Query):
+    """How many of the newest models."""
+
+    limit: int = Field(200, ge=1, le=1000)
+
+
+class CompareQuery(Query):
+    """Two models, each by its id or the word promoted."""
+
+    a: str = Field(min_length=1)
+    b: str = Field(min_length=1)
+
+
 class LimitQuery(Query):
     """How many of the newest."""
 

@@ -30,7 +30,11 @@ class ImageBytes:
     """Stands in `answers` for a body that is an image."""
 
 
-AnswerKind = type[BaseModel] | type[ImageBytes] | None
+class FileBytes:
+    """Stands in `answers` for a body that is a file to keep."""
+
+
+AnswerKind = type[BaseModel] | type[ImageBytes] | type[FileBytes] | None
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Route:
         path: Flask rule below the prefix, e.g. `/assignments/<int:assignment_id>/renew`.
         role: the least role that may call; None: anybody.
         body: model of the JSON body; query: model of the query string.
-        answers: status -> model of the body, ImageBytes, or None for no body.
+        answers: status -> model of the body, ImageBytes, FileBytes, or None for no body.
         etag: the answer carries an ETag and is answered 304 when the caller has it.
         is_beacon: `navigator.sendBeacon` calls it: text/plain or a form will do, and csrf_token may be in the body.
         timer: name of the histogram of Meters that takes the seconds of good calls.
