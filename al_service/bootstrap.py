@@ -15,6 +15,7 @@ from al_service.errors import ConflictError, UnavailableError
 from al_service.job_queue.broker import resolve_broker_url
 from al_service.job_queue.rq_queue import RqJobQueue
 from al_service.loop.jobs import JobLimits
+from al_service.loop.ports import Artifacts
 from al_service.loop.services import Services, assemble
 from al_service.settings import Settings
 from al_service.storage.artifacts import FileArtifacts
@@ -60,11 +61,25 @@ def open_services(settings: Settings) -> Services:
     return assemble(
         store,
         RqJobQueue(resolve_broker_url(settings), job_timeout_s=settings.job_timeout_s),
-        FileArtifacts(settings.artifact_dir),
+        open_artifacts(settings),
         utc_now,
         lease_ttl_s=settings.lease_ttl_s,
         limits=limits,
     )
+
+
+def open_artifacts(settings: Settings) -> Artifacts:
+    """Where images and checkpoints lie: a folder of this machine, or a remote store with local copies.
+
+    Raises:
+        StorageUrlError: an address of an unknown kind, or its driver is not installed.
+    """
+    if not settings.remote_storage_url:
+        return FileArtifacts(settings.artifact_dir)
+    # fsspec is only loaded where it is used.
+    from al_service.storage.remote_artifacts import RemoteArtifacts
+
+    return RemoteArtifacts(settings.remote_storage_url, settings.artifact_dir)
 
 
 def secret_key(settings: Settings) -> str:

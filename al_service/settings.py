@@ -40,7 +40,11 @@ class Settings:
     redis_url: str = _setting(
         "", "redis:// or unix:// address; empty: the embedded Valkey in the data folder", secret=True
     )
-    storage_url: str = _setting("", "where images and checkpoints lie; a local folder; empty: inside the data folder")
+    storage_url: str = _setting(
+        "",
+        "where images and checkpoints lie: a local folder, s3://bucket/folder or another fsspec address; "
+        "empty: inside the data folder",
+    )
     host: str = _setting("127.0.0.1", "address the web server binds to")
     port: int = _setting(
         8000, "port of the web server; the next free one is taken, with a message, when it is in use", low=0, high=65535
@@ -100,13 +104,18 @@ class Settings:
         return self.data_dir.resolve() / "broker" / "valkey.sock"
 
     @property
+    def remote_storage_url(self) -> str:
+        """The storage address where it is not a folder of this machine, else empty."""
+        return "" if self.storage_url.startswith("file://") or "://" not in self.storage_url else self.storage_url
+
+    @property
     def artifact_dir(self) -> Path:
-        """Folder of images and checkpoints."""
-        return (
-            Path(self.storage_url.removeprefix("file://"))
-            if self.storage_url
-            else self.data_dir.resolve() / "artifacts"
-        )
+        """Folder of images and checkpoints; of local copies of them where the storage is remote."""
+        if self.remote_storage_url:
+            return self.data_dir.resolve() / "artifact-copies"
+        if self.storage_url:
+            return Path(self.storage_url.removeprefix("file://"))
+        return self.data_dir.resolve() / "artifacts"
 
 
 def load_settings(
@@ -132,11 +141,18 @@ def load_settings(
     known = {spec.name: spec for spec in fields(Settings)}
     converted = {key: _convert(key, value, known[key]) for key, value in values.items()}
     settings = Settings(**converted)
-    if "://" in settings.storage_url and not settings.storage_url.startswith("file://"):
-        raise InvalidSettingError(
-            f"storage_url={settings.storage_url!r}: only a local folder (or file://…) is supported in this version"
-        )
+    _check_storage_url(settings.storage_url)
     return settings
+
+
+def _check_storage_url(url: str) -> None:
+    """Refuse what looks like an address and is none: it would silently become a folder of that name."""
+    scheme, colon, rest = url.partition(":")
+    looks_like_address = bool(colon) and len(scheme) > 1 and "/" not in scheme
+    if looks_like_address and not (scheme.replace("+", "").isalnum() and rest.startswith("//") and rest.strip("/")):
+        raise InvalidSettingError(
+            f"storage_url={url!r}: expected a folder or an address like s3://bucket/folder or file:///folder"
+        )
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

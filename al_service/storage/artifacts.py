@@ -73,11 +73,11 @@ class FileArtifacts:
         Raises:
             InvalidInputError, ArtifactStorageError: as in `put`; some of the files may be there, each of them whole.
         """
+        targets = {self.path(name): data for name, data in items.items()}
         if len(items) < FLUSH_TOGETHER_FROM:
             for name, data in items.items():
                 self.put(name, data)
             return
-        targets = {self.path(name): data for name, data in items.items()}
         temporaries = {target: target.with_name(f".{uuid.uuid4().hex}{TEMPORARY_SUFFIX}") for target in targets}
         try:
             for target, temporary in temporaries.items():

@@ -33,7 +33,8 @@ def test_flags_beat_environment_beats_file_beats_default(tmp_path: Path) -> None
         ({"AL_PORT": "70000"}, "outside 0..65535"),
         ({"AL_LEASE_TTL_S": "nan"}, "outside"),
         ({"AL_LOG_LEVEL": "loud"}, "is not one of"),
-        ({"AL_STORAGE_URL": "s3://bucket"}, "only a local folder"),
+        ({"AL_STORAGE_URL": "s3:/bucket"}, "expected a folder or an address"),
+        ({"AL_STORAGE_URL": "s3://"}, "expected a folder or an address"),
         ({"AL_SECRET_KEY_FILE": "nowhere"}, "cannot be read"),
         ({"AL_HOST_FILE": "x"}, "unknown environment variable AL_HOST_FILE"),
     ],
@@ -63,3 +64,16 @@ def test_a_secret_comes_from_its_file(tmp_path: Path) -> None:
 def test_children_see_the_same_settings(tmp_path: Path) -> None:
     settings = load({"data_dir": tmp_path, "port": 9, "workers": 3, "session_cookie_secure": True})
     assert load(environ=environment_of(settings)) == settings
+
+
+def test_storage_is_a_folder_or_an_address(tmp_path: Path) -> None:
+    def storage(url: str) -> tuple[str, Path]:
+        settings = load({"data_dir": tmp_path}, {"AL_STORAGE_URL": url})
+        return settings.remote_storage_url, settings.artifact_dir
+
+    assert storage("") == ("", tmp_path / "artifacts")
+    assert storage("/srv/images") == ("", Path("/srv/images"))
+    assert storage("./images:2024") == ("", Path("images:2024"))
+    assert storage("file:///srv/images") == ("", Path("/srv/images"))
+    for url in ("s3://bucket/folder", "gs://bucket", "memory://x"):
+        assert storage(url) == (url, tmp_path / "artifact-copies")
