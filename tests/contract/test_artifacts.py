@@ -1,16 +1,12 @@
 """What every kind of artifact storage promises, on a local folder, in memory, and over real HTTP to an S3 server."""
 
-import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import boto3
-import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from al_service.bootstrap import open_artifacts
 from al_service.errors import InvalidInputError, NotFoundError, UnavailableError
@@ -18,39 +14,24 @@ from al_service.loop.ports import Artifacts, image_name
 from al_service.settings import Settings
 from al_service.storage.artifacts import FileArtifacts
 from al_service.storage.remote_artifacts import RemoteArtifacts, StorageUrlError
+from tests.contract.s3_server import empty_bucket, running_s3
 
 BAD_NAMES = ["", ".", "..", "/", "/etc/passwd", "a/../b", "a//b", "a/", "a\x00b", "a\\b", "x" * 201]
 KINDS = ["folder", "memory", "file", "s3"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3_server() -> Iterator[str]:
     """The address of an S3 server on this machine."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with running_s3() as address:
+        yield address
 
 
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of an empty bucket, with the environment that leads to it."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "tester",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    name = f"bucket-{os.urandom(6).hex()}"
-    client.create_bucket(Bucket=name)
-    yield name
-    client.close()
-    # Connections are closed here and not when Python gets round to it: a later test would be blamed.
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    gc.collect()
+    """The name of an empty bucket."""
+    with empty_bucket(s3_server, monkeypatch) as name:
+        yield name
 
 
 @pytest.fixture(params=KINDS)
