@@ -167,6 +167,44 @@ def fit_probe(
     )
 
 
+def held_out_probabilities(
+    embeddings: Any,
+    class_indices: Any,
+    class_count: int,
+    *,
+    l2: float,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> np.ndarray:
+    """What probes say of labelled samples that they were not fitted on; for neighbours.label_noise_estimate.
+
+    Args:
+        embeddings, class_indices, class_count, device: as in fit_probe; labels, no soft targets.
+        l2: of the probe of all samples.
+        seed: of the folds.
+
+    Returns:
+        (L, C) float32. A class's only label is never held out; its row says that label for certain.
+
+    Raises:
+        InvalidProbeDataError: as fit_probe.
+
+    Cost: up to five fits.
+    """
+    rows, labels = _numpy(embeddings), _numpy(class_indices)
+    _checked_targets(labels, len(_checked_embeddings(rows)), class_count)
+    if labels.ndim != 1:
+        raise InvalidProbeDataError(f"class_indices have shape {labels.shape}, expected ({len(rows)},) whole numbers")
+    found = np.eye(class_count, dtype=np.float32)[labels]
+    folds = stratified_folds(labels, FOLDS_MAX, seed)
+    for fold in range(int(folds.max()) + 1):
+        kept = folds != fold
+        if kept.any() and not kept.all():
+            probe = fit_probe(rows[kept], labels[kept], class_count, l2=l2, device=device)
+            found[~kept] = probe.probabilities(rows[~kept])
+    return found
+
+
 def install(probe: Probe, head: Head) -> None:
     """Write the probe into the head of a network.
 
