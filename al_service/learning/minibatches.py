@@ -1,6 +1,10 @@
-"""Which rows of the labelled set are trained on together, and which are kept aside. Called by training.py."""
+"""Which rows of the labelled set are trained on together, and which are kept aside. Called by training_run.py."""
+
+from collections.abc import Callable
 
 import numpy as np
+
+from al_service.errors import InvalidInputError
 
 VALIDATION_FRACTION = 0.1
 # With fewer, a tenth is one to four images a class: their loss says little about which epoch is best, and the labels
@@ -53,3 +57,84 @@ def epoch_minibatches(rows: np.ndarray, size_max: int, rng: np.random.Generator)
     size = max(2, min(size_max, max(_SIZE_LEAST, len(rows) // _PER_PASS)))
     passes = -(-_PER_EPOCH_LEAST // len(minibatches(rows, size)))
     return [part for _ in range(passes) for part in minibatches(rng.permutation(rows), size)]
+
+
+def balanced(rows: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many rows as are given, shuffled, drawn from them so that their classes come equally often.
+
+    Within a class every row comes equally often too, give or take one; where the count cannot be shared out equally,
+    chance decides which classes have one more.
+
+    Args:
+        rows: (n,) int64, n >= 1.
+        labels: (N,) int64, of all rows.
+
+    Random: a permutation of the classes, one of each class's rows, and one of the result.
+    """
+    classes, which = np.unique(labels[rows], return_inverse=True)
+    shares = np.full(len(classes), len(rows) // len(classes))
+    shares[rng.permutation(len(classes))[: len(rows) % len(classes)]] += 1
+    drawn = [np.resize(rng.permutation(rows[which == one]), share) for one, share in enumerate(shares)]
+    return rng.permutation(np.concatenate(drawn))
+
+
+class EpochPlan:
+    """Which rows every step of every epoch trains on.
+
+    Each epoch draws from its own generator, made from the seed and its number: a training that is taken up again needs
+    to know only how far it was. All epochs have the same number of steps; rows that are fewer than an epoch holds come
+    again, in the same order, until it is full.
+
+    Args:
+        train_part: rows that may be trained on.
+        labels: (N,) int64.
+        size_max: most rows of a minibatch.
+        seed: of everything drawn.
+        balance: whether classes are drawn equally often.
+        order: gives each epoch's rows (see train_config.EpochOrder); those outside train_part are left out.
+    """
+
+    def __init__(
+        self,
+        train_part: np.ndarray,
+        labels: np.ndarray,
+        size_max: int,
+        seed: int,
+        *,
+        balance: bool = False,
+        order: Callable[[int, np.random.Generator], np.ndarray] | None = None,
+    ) -> None:
+        self.train_part, self.labels, self.size_max, self.seed = train_part, labels, size_max, seed
+        self.balance, self.order = balance, order
+        self._may_train = np.zeros(len(labels), bool)
+        self._may_train[train_part] = True
+        whole = epoch_minibatches(train_part, size_max, np.random.default_rng(0))
+        self.steps, self.rows_per_epoch = len(whole), sum(map(len, whole))
+
+    def epoch(self, number: int) -> list[np.ndarray]:
+        """The minibatches of an epoch, the first being 1; equal numbers give equal minibatches."""
+        rng = np.random.default_rng([self.seed, number])
+        if self.order is None and not self.balance:
+            return epoch_minibatches(self.train_part, self.size_max, rng)
+        rows = self.train_part if self.order is None else self._ordered(self.order(number, rng), number)
+        rows = np.resize(rows, self.rows_per_epoch)
+        return np.array_split(balanced(rows, self.labels, rng) if self.balance else rows, self.steps)
+
+    def _ordered(self, rows: np.ndarray, number: int) -> np.ndarray:
+        rows = np.asarray(rows)
+        if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+            raise InvalidInputError(
+                f"order gave an array of shape {rows.shape} and dtype {rows.dtype} for epoch {number}; "
+                "expected (n,) whole numbers"
+            )
+        outside = rows[(rows < 0) | (rows >= len(self.labels))]
+        if len(outside):
+            raise InvalidInputError(
+                f"order gave row {outside[0]} for epoch {number}, expected 0 to {len(self.labels) - 1}"
+            )
+        kept = rows[self._may_train[rows.astype(np.int64)]] if len(rows) else rows
+        if not len(kept):
+            raise InvalidInputError(
+                f"order gave {len(rows)} rows for epoch {number}, none of which may be trained on; give at least one"
+            )
+        return kept.astype(np.int64)

@@ -82,7 +82,7 @@ def test_any_number_of_samples_trains_batch_normalisation_included(digits, count
 
 def test_one_class_alone_and_missing_classes_train(digits):
     rows = np.flatnonzero(digits.class_indices == 3)[:12]
-    network, report = trained_on(digits, rows, TrainConfig(epochs_max=6, class_balance=True, label_smoothing=0.1))
+    network, report = trained_on(digits, rows, TrainConfig(epochs_max=6, class_balance="weights", label_smoothing=0.1))
     assert math.isfinite(report.train_loss[-1])
     assert (inference.predict(network, digits.pixels[rows]).logits.argmax(1) == 3).all()
 
@@ -129,7 +129,7 @@ def test_balanced_classes_weigh_the_same_in_sum():
 
 
 def test_a_diverging_loss_is_an_error_and_not_a_model(digits):
-    with pytest.raises(training.TrainingDivergedError, match="lower it"):
+    with pytest.raises(training.TrainingDivergedError, match="lower learning_rate"):
         trained_on(digits, slice(20), TrainConfig(learning_rate=1e30))
 
 
