@@ -9,7 +9,7 @@ import click
 
 from benchmarks.figures import Lines
 
-NAMES = ("labelers", "pretraining", "rounds", "strategies")
+NAMES = ("labelers", "pretraining", "rounds", "scoring", "strategies")
 
 
 @click.command()

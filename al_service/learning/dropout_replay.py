@@ -128,6 +128,8 @@ class Replay:
                 return None
             self._flow = _Flow(number, len(images), past_first=live)
             sampled[:, number] = self._outputs(self._kept[_INPUT].again())[1].softmax(1)
+            if self._flow.position != len(self._kept) - 1:  # the input is kept too
+                raise _other_order(type(self._network.backbone).__name__, "calls fewer modules")
         return None if self._found_changes() else PassOutputs(embeddings, logits, sampled)
 
     def _outputs(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,11 +219,15 @@ class Replay:
     def _again(self, position: int, module: nn.Module) -> Any:
         kept = self._kept.get(position)
         if kept is None or kept.module is not module:
-            raise UnsupportedDropoutError(
-                f"{type(module).__name__} is called before the first dropout in one pass and not in another: "
-                "dropout passes need a network that calls its modules in the same order each time"
-            )
+            raise _other_order(type(module).__name__, "is called")
         return kept.again()
+
+
+def _other_order(name: str, does: str) -> UnsupportedDropoutError:
+    return UnsupportedDropoutError(
+        f"{name} {does} before the first dropout in one pass and not in another: dropout passes need a network that "
+        "calls its modules in the same order each time"
+    )
 
 
 def _tensors(output: Any) -> list[Tensor]:
