@@ -107,10 +107,11 @@ class AnnotationFields(Answer):
 
 
 class RoundProgressFields(Answer):
-    """How far people are with a round."""
+    """How far people are with a round; answered_ahead: labels beyond its batch, given while the next one is at work."""
 
     answered: int
     asked: int
+    answered_ahead: int
     round: int
 
 

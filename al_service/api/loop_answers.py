@@ -79,11 +79,15 @@ class SelectionFields(Answer):
 
 
 class RoundDetailFields(RoundFacts):
-    """A round as a full record, with all metrics, settings and a part of the batch (`selected` is its size)."""
+    """A round as a full record, with all metrics, settings and a part of the batch (`selected` is its size).
+
+    reserve: the same part of what it chose ahead, for people who finish the batch early.
+    """
 
     stages: list[StageDetailFields]
     config: dict[str, Any]
     selections: list[SelectionFields]
+    reserve: list[SelectionFields]
 
 
 class RoundAnswer(Answer):

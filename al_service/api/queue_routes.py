@@ -159,4 +159,9 @@ def _progress(call: Call, project_id: int) -> RoundProgressFields | None:
         current = asking_round(tx, project_id)
     if current is None:
         return None
-    return RoundProgressFields(answered=current.answered_count, asked=current.selected_count, round=current.number)
+    return RoundProgressFields(
+        answered=current.answered_count,
+        asked=current.selected_count,
+        answered_ahead=current.answered_ahead,
+        round=current.number,
+    )

@@ -64,12 +64,13 @@ def list_rounds(call: Call, project: str, query: RoundsQuery) -> Reply:
     etag=True,
 )
 def show_round(call: Call, project: str, number: int, query: PageQuery) -> Reply:
-    """One round as a full record, with a part of its batch, by rank (`selected` says how many there are)."""
+    """One round as a full record, with a part of its batch and reserve, by rank (`selected` is the batch's size)."""
     with call.services.store.read() as tx:
         record = get_round(tx, active_project(tx, project), number)
         progress = stage_progress(tx, record)
-        page = tx.queue.selections(record.id)[query.offset : query.offset + query.limit]
-    return Reply(RoundDetailAnswer(round=round_detail(record, progress, page)))
+        page = slice(query.offset, query.offset + query.limit)
+        batch, reserve = tx.queue.selections(record.id)[page], tx.queue.reserve_selections(record.id)[page]
+    return Reply(RoundDetailAnswer(round=round_detail(record, progress, batch, reserve)))
 
 
 @ROUTES.add(

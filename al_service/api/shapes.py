@@ -134,8 +134,10 @@ def round_fields(record: Round, progress: Progress | None) -> RoundFields:
     )
 
 
-def round_detail(record: Round, progress: Progress | None, selections: Iterable[Selection]) -> RoundDetailFields:
-    """A round as a full record; progress as in round_fields, selections: a part of its batch."""
+def round_detail(
+    record: Round, progress: Progress | None, selections: Iterable[Selection], reserve: Iterable[Selection]
+) -> RoundDetailFields:
+    """A round as a full record; progress as in round_fields, selections and reserve: parts of its batch and reserve."""
     return RoundDetailFields(
         **round_facts(record),
         stages=[
@@ -143,6 +145,7 @@ def round_detail(record: Round, progress: Progress | None, selections: Iterable[
         ],
         config=record.config.to_json(),
         selections=[selection_fields(item, record.class_names) for item in selections],
+        reserve=[selection_fields(item, record.class_names) for item in reserve],
     )
 
 

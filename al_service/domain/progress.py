@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from al_service.domain.records import Job
 from al_service.domain.states import JobKind, JobState
 
+#: What less work than this shows of a speed is noise.
+WORK_MIN_S = 1.0
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -17,7 +20,7 @@ class Progress:
     Attributes:
         done, total: images, epochs or rows, as the jobs count; total None while nobody knows.
         text: what is being done.
-        per_second: speed of the work in hand; None while nothing runs or nothing is known.
+        per_second: speed of the work in hand; None while nothing runs, or before a second of work.
         seconds_left: at that speed; None when speed or total are unknown.
         shards, shards_done: how many jobs share the work; None for a single job.
     """
@@ -63,7 +66,7 @@ def _timed(progress: Progress, jobs: Sequence[Job]) -> Progress:
     at_work = sum(job.state is JobState.RUNNING for job in worked)
     seconds = sum(_seconds(job) for job in worked)
     done = sum(_done(job) for job in worked)
-    if not at_work or not done or seconds <= 0:
+    if not at_work or not done or seconds < WORK_MIN_S:
         return progress
     per_second = at_work * done / seconds
     left = None if progress.total is None else max(0, progress.total - progress.done) / per_second

@@ -71,6 +71,14 @@ FRESH = MAY_BE_GIVEN.where(~_has_answer(*ANSWERS))
 SKIPPED = MAY_BE_GIVEN.where(
     selections.c.sample_id.in_(SKIPPED_SAMPLES), ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
 )
+IS_ASKED = sa.exists().where(OTHER.c.sample_id == selections.c.sample_id, is_(OTHER.c.state, SelectionState.OPEN))
+#: The statement of `open_reserve`; parameters: project_id, limit.
+WAITING = (
+    sa.select(selections.c.id)
+    .where(selections.c.project_id == PROJECT_ID, RESERVE, is_(SAMPLE_STATE, SampleState.UNLABELLED), ~IS_ASKED)
+    .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
+    .limit(sa.bindparam("limit", type_=ID))
+)
 
 
 class SqlSelectionRows:
@@ -138,14 +146,7 @@ class SqlSelectionRows:
 
         Cost: one row of ix_selections_reserve for each selection opened or passed over.
         """
-        asked = sa.exists().where(OTHER.c.sample_id == selections.c.sample_id, is_(OTHER.c.state, SelectionState.OPEN))
-        first = (
-            sa.select(selections.c.id)
-            .where(selections.c.project_id == project_id, RESERVE, is_(SAMPLE_STATE, SampleState.UNLABELLED), ~asked)
-            .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
-            .limit(limit)
-        )
-        ids = list(self._connection.execute(first).scalars())
+        ids = list(self._connection.execute(WAITING, {"project_id": project_id, "limit": limit}).scalars())
         for part in chunks(ids):
             opened = sa.update(selections).where(selections.c.id.in_(part)).values(state=SelectionState.OPEN)
             self._connection.execute(opened)

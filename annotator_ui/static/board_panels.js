@@ -31,12 +31,25 @@ function sublineWords(summary, round) {
     return words.join(" · ");
   }
   if (round?.state === "running") {
-    const running = currentProgress(round);
-    return running?.text || (running?.total ? `${count(running.done)} of ${count(running.total)}` : `The round learns from ${plural(round.labels ?? summary.counts.labelled, "label")}.`);
+    const ahead = progress.answered_ahead ? [`${plural(progress.answered_ahead, "image")} answered ahead`] : [];
+    const words = [...progressWords(currentProgress(round)), ...ahead];
+    return words.join(" · ") || `The round learns from ${plural(round.labels ?? summary.counts.labelled, "label")}.`;
   }
   if (summary.counts.total === 0 && summary.counts.train_total === 0) return "This project has no images yet.";
   if (!round) return `${plural(summary.counts.labelled + summary.counts.train_total, "label")} so far; a round asks people for the next ones.`;
   return `${plural(progress.new_labels, "new label")} since it began; ${count(progress.labels_to_trigger)} are enough for the next round.`;
+}
+
+/** How far, how fast and how long. @param {any} progress of a stage, or null @returns {string[]} */
+function progressWords(progress) {
+  if (!progress) return [];
+  const words = progress.text ? [progress.text] : [];
+  // "epoch 3 of 50" says it already.
+  if (progress.total && !/\d/.test(progress.text)) words.push(`${count(progress.done)} of ${count(progress.total)}`);
+  if (progress.shards) words.push(`${count(progress.shards_done)} of ${plural(progress.shards, "part")} done`);
+  if (progress.per_second >= 1) words.push(`${count(Math.round(progress.per_second))} a second`);
+  if (progress.seconds_left !== null && progress.seconds_left !== undefined) words.push(`about ${seconds(progress.seconds_left)} left`);
+  return words;
 }
 
 function stageItem(stage, summary) {

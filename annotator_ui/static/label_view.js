@@ -70,17 +70,19 @@ export function createLabelView(viewer) {
     },
     get state() { return stage.dataset.state; },
 
-    /** @param {{answered: number, asked: number}|null} progress @param {number} unsavedLabels */
+    /** @param {{answered: number, asked: number, answered_ahead?: number}|null} progress @param {number} unsavedLabels */
     progress(progress, unsavedLabels) {
       const asked = progress?.asked ?? 0;
       const answered = Math.min(asked || Infinity, (progress?.answered ?? 0) + unsavedLabels);
       setText(byId("answered"), asked ? count(answered) : "–");
-      setText(byId("asked"), asked ? count(asked) : "–");
+      // Labels beyond the batch: the next round is at work, and its images are not there yet.
+      const ahead = progress?.answered_ahead ? ` + ${count(progress.answered_ahead)}` : "";
+      setText(byId("asked"), asked ? `${count(asked)}${ahead}` : "–");
       const part = asked ? answered / asked : 0;
       const meter = byId("round-meter");
       meter.style.setProperty("--part", String(part));
       meter.setAttribute("aria-valuenow", String(Math.round(part * 100)));
-      meter.setAttribute("aria-valuetext", `${answered} of ${asked}`);
+      meter.setAttribute("aria-valuetext", `${answered} of ${asked}${ahead && `${ahead} ahead`}`);
     },
     /** @param {number} unsaved */
     unsaved(unsaved) {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import PoolCounts
+from al_service.domain.records import Chosen, PoolCounts
 from al_service.domain.states import AnnotationKind, AssignmentState, SampleState, SelectionState, Split
 from al_service.storage.store import SqlStore
 from tests.contract.store_world import World, new_sample
@@ -95,6 +95,19 @@ class QueueLife(RuleBasedStateMachine):
         made = self.world.add_round(sorted(free))
         with self.world.store.write() as tx:
             tx.queue.retire_open_selections(self.world.project.id, except_round_id=made.id)
+
+    @rule(numbers=st.lists(NUMBER, max_size=4), number=st.integers(0, 3))
+    def choose_ahead(self, numbers: list[int], number: int) -> None:
+        """A round whose whole choice waits in reserve, some of it opened."""
+        made = self.world.add_round([])
+        waiting = sorted({self.pick(place) for place in numbers} - {None})  # type: ignore[type-var]
+        picks = [
+            Chosen(sample_id, rank, None, {}, SelectionState.RESERVE, is_reserve=True)
+            for rank, sample_id in enumerate(waiting)
+        ]
+        with self.world.store.write() as tx:
+            tx.queue.add_selections(made.id, picks)
+            tx.queue.open_reserve(self.world.project.id, number)
 
     @rule(number=st.integers(1, 3), who=st.sampled_from(["ann", "bob"]))
     def lease(self, number: int, who: str) -> None:

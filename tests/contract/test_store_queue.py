@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Chosen, User
-from al_service.domain.states import AnnotationKind, AssignmentState, SampleState, SelectionState, Split
+from al_service.domain.states import AnnotationKind, AssignmentState, RoundState, SampleState, SelectionState, Split
 from al_service.errors import ConflictError, NotFoundError
 from al_service.loop.ports import Transaction
-from al_service.storage.selections import FRESH
+from al_service.storage.selections import FRESH, WAITING
 from tests.contract.store_world import LEASE, NOW, World
 
 
@@ -94,6 +94,96 @@ class TestSelections:
             assert tx.queue.retire_all(old.id) == 2
             assert tx.queue.find_open_selection(evaluation) is None
             assert tx.queue.find_open_selection(held) is None
+
+
+class TestReserve:
+    """Samples chosen ahead: not in the queue until they are opened, in rank order, as far as they can be asked."""
+
+    def reserved(self, world: World, tx: Transaction, batch: list[int], reserve: list[int]) -> int:
+        made = tx.rounds.add(
+            world.project, trigger="x", seed=0, watermark=0, label_count=0, idempotency_key=None, now=NOW
+        )
+        picks = [Chosen(sample_id, rank, None, {"code": "random"}) for rank, sample_id in enumerate(batch)]
+        waiting = [
+            Chosen(sample_id, 90 - rank, 0.5, {"code": "margin"}, SelectionState.RESERVE, is_reserve=True)
+            for rank, sample_id in enumerate(reserve[::-1])
+        ]
+        tx.queue.add_selections(made.id, [*picks, *waiting])
+        return made.id
+
+    def test_it_is_stored_beside_the_batch_and_not_asked(self, world: World) -> None:
+        ids = world.add_samples(5)
+        with world.store.write() as tx:
+            round_id = self.reserved(world, tx, ids[:2], ids[2:])
+            assert [item.sample_id for item in tx.queue.selections(round_id)] == ids[:2]
+            found = tx.queue.reserve_selections(round_id)
+            assert [(item.sample_id, item.state, item.is_reserve) for item in found] == [
+                (sample_id, SelectionState.RESERVE, True) for sample_id in ids[2:]
+            ]
+            assert free_ids(world, tx, world.ann) == ids[:2]
+            assert (tx.queue.open_count(world.project.id), tx.queue.reserve_count(world.project.id)) == (2, 3)
+            assert tx.queue.open_count_of_round(round_id) == 2
+            assert tx.queue.askable(ids) == set(ids[2:])
+            assert tx.queue.find_open_selection(ids[2]) is None
+            assert tx.samples.counts(world.project.id).not_queued == 3
+            record = tx.rounds.get(round_id)
+            assert (record.selected_count, record.answered_count, record.answered_ahead) == (2, 0, 0)
+
+    def test_it_opens_in_rank_order_and_only_so_much(self, world: World) -> None:
+        ids = world.add_samples(5)
+        with world.store.write() as tx:
+            round_id = self.reserved(world, tx, ids[:1], ids[1:])
+            before = tx.rounds.versions(world.project.id, 9)[round_id]
+            assert tx.queue.open_reserve(world.project.id, 0) == 0
+            assert tx.queue.open_reserve(999, 5) == 0
+            assert tx.queue.open_reserve(world.project.id, 2) == 2
+            assert free_ids(world, tx, world.ann) == ids[:3]
+            world.label(tx, ids[1], world.ann)
+            record = tx.rounds.get(round_id)
+            assert (record.selected_count, record.answered_count, record.answered_ahead) == (1, 0, 1)
+            assert tx.rounds.versions(world.project.id, 9)[round_id] != before
+            assert tx.queue.open_reserve(world.project.id, 9) == 2
+            assert tx.queue.open_reserve(world.project.id, 9) == tx.queue.reserve_count(world.project.id) == 0
+
+    def test_what_cannot_be_asked_is_passed_over_and_stays(self, world: World) -> None:
+        ids = world.add_samples(5)
+        with world.store.write() as tx:
+            old = self.reserved(world, tx, [], ids)
+            tx.rounds.set_round(old, state=RoundState.CLOSED)
+            world.label(tx, ids[0], world.ann)
+            world.believe(tx, world.answer(tx, ids[1], world.ann, kind=AnnotationKind.FLAG), SampleState.FLAGGED)
+            self.reserved(world, tx, [ids[2]], [])
+            assert tx.queue.open_reserve(world.project.id, 9) == 2
+            states = [item.state for item in tx.queue.reserve_selections(old)]
+            waits = SelectionState.RESERVE
+            assert states == [waits, waits, waits, SelectionState.OPEN, SelectionState.OPEN]
+
+    def test_the_next_batch_retires_all_of_it_but_what_is_held(self, world: World) -> None:
+        ids = world.add_samples(6)
+        with world.store.write() as tx:
+            old = self.reserved(world, tx, [], ids[:4])
+            tx.rounds.set_round(old, state=RoundState.CLOSED)
+            tx.queue.open_reserve(world.project.id, 2)
+            (held,) = world.lease(tx, world.ann)
+            new = self.reserved(world, tx, ids[4:5], ids[5:])
+            assert tx.queue.retire_open_selections(world.project.id, except_round_id=new) == 1, "open ones"
+            retired = SelectionState.RETIRED
+            assert [item.state for item in tx.queue.reserve_selections(old)] == [
+                SelectionState.OPEN, retired, retired, retired,
+            ]  # fmt: skip
+            assert held.sample.id == ids[0]
+            assert [item.state for item in tx.queue.reserve_selections(new)] == [SelectionState.RESERVE]
+            assert tx.queue.retire_all(new) == 2
+            assert tx.queue.reserve_count(world.project.id) == 0
+
+    def test_the_question_walks_one_index_and_sorts_nothing(self, world_on_sqlite: World) -> None:
+        """However many selections a project has had, only what waits in reserve is looked at."""
+        with world_on_sqlite.store._writing() as connection:
+            question = WAITING.params(project_id=1, limit=1)
+            sql = str(question.compile(connection, compile_kwargs={"literal_binds": True}))
+            plan = [row.detail for row in connection.execute(sa.text(f"EXPLAIN QUERY PLAN {sql}"))]
+        assert plan[0] == "SEARCH selections USING INDEX ix_selections_reserve (project_id=?)"
+        assert not [step for step in plan if "SCAN" in step or "TEMP" in step]
 
 
 class TestFreeSelections:

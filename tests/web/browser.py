@@ -9,7 +9,7 @@ import io
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,23 +108,27 @@ class Site:
         self.artifacts.put(image_name(sha256), out.getvalue())
         return NewSample(f"{position}.png", sha256, 8, 8, "PNG", len(out.getvalue()), Split.POOL)
 
-    def ask(self, project: str, sample_ids: list[int]) -> Round:
-        """A round that asks people for these samples, in this order."""
-        chosen = [
+    def ask(self, project: str, sample_ids: list[int], reserve: Sequence[int] = ()) -> Round:
+        """A round that asks people for these samples, in this order, with those in reserve."""
+        picks = [
             Chosen(sample_id, rank, 1.0, {"code": "margin", "between": [0, 1]})
-            for rank, sample_id in enumerate(sample_ids)
+            for rank, sample_id in enumerate([*sample_ids, *reserve])
         ]
-        return self._round(project, {}, chosen)
+        return self._round(project, {}, picks[: len(sample_ids)], picks[len(sample_ids) :])
 
     def measured_round(self, project: str, metrics: dict[str, Any]) -> Round:
         """A round that is over: it trained, was measured, and asked nobody."""
         return self._round(project, metrics, [])
 
-    def _round(self, project: str, metrics: dict[str, Any], chosen: list[Chosen]) -> Round:
+    def _round(
+        self, project: str, metrics: dict[str, Any], chosen: list[Chosen], reserve: Sequence[Chosen] = ()
+    ) -> Round:
         record, is_new = self.services.rounds.start(project)
         assert is_new
         record = self._finish(record, StageResult({}, Stage.SELECT, metrics=metrics))
-        return self._finish(record, StageResult({"chosen": len(chosen)}, Stage.ANNOTATE, chosen=chosen))
+        return self._finish(
+            record, StageResult({"chosen": len(chosen)}, Stage.ANNOTATE, chosen=chosen, reserve=reserve)
+        )
 
     def _finish(self, record: Round, result: StageResult) -> Round:
         return self.services.rounds.complete_stage(self.claim_stage(record), record.stage, result)

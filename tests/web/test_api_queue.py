@@ -141,7 +141,7 @@ def test_an_answer_is_stored_once_per_client_key(world):
     assert (fields["kind"], fields["class_name"], fields["lead_time"]) == ("label", "dog", 2.5)
     assert (fields["was_cancelled"], fields["is_extra_vote"], fields["undone"]) == (False, False, False)
     assert fields["model_version"] == "round-1"
-    assert first.json["progress"] == {"answered": 1, "asked": 6, "round": 1}
+    assert first.json["progress"] == {"answered": 1, "asked": 6, "answered_ahead": 0, "round": 1}
     assert len(answers_of(world, held["sample_id"])) == 1
     other = api.post(f"/assignments/{held['id']}/annotation", {**body, "class_name": "cat"})
     assert (other.status_code, other.json["error"]["code"]) == (409, "client_key_reused")

@@ -1,7 +1,7 @@
 """Rounds and jobs over HTTP: single flight, records, ETags."""
 
 from al_service.api.round_cards import RoundCards
-from al_service.domain.records import RejectedRow
+from al_service.domain.records import Chosen, RejectedRow
 from al_service.domain.states import Role, Stage
 from al_service.loop.rounds import StageResult
 
@@ -69,6 +69,75 @@ def test_a_running_stage_shows_its_jobs_progress(world):
         assert train["progress"] == {**expected, "shards": None, "shards_done": None}, "no time has passed yet"
         assert (train["state"], train["job_id"], train["attempt"]) == ("running", job.id, 1)
         assert found["stages"][1]["progress"] is None
+
+
+def test_a_stage_in_shards_shows_them_together_with_speed_and_time_left(world):
+    world.project()
+    services = world.services
+    record, _ = services.rounds.start("birds")
+    train = services.jobs.claim(record.stage_record(Stage.TRAIN).job_id, 1, "worker-1")
+    record = services.rounds.complete_stage(train, Stage.TRAIN, StageResult({}, Stage.SCORE))
+    planner = services.jobs.claim(record.stage_record(Stage.SCORE).job_id, 1, "worker-1")
+    shards = services.rounds.fan_out(planner, [{"count": 40}, {"count": 60}])
+    api = world.api("viewer")
+    tags = {api.get("/projects/birds/rounds").headers["ETag"]}
+    services.jobs.claim(shards[0].id, 1, "worker-1")
+    world.clock.advance(5)
+    services.jobs.beat(shards[0].id, 1, 10, 40, "scoring")
+    for found in (
+        api.get("/projects/birds/rounds").json["rounds"][0],
+        api.get("/projects/birds/summary").json["round"],
+        api.get("/projects/birds/rounds/1").json["round"],
+    ):
+        score = found["stages"][1]
+        assert (score["state"], score["job_id"]) == ("running", planner.id)
+        assert score["progress"] == {
+            "done": 10, "total": 100, "text": "scoring", "per_second": 2.0, "seconds_left": 45.0,
+            "shards": 2, "shards_done": 0,
+        }  # fmt: skip
+    tags.add(api.get("/projects/birds/rounds").headers["ETag"])
+    kinds = {job["kind"] for job in api.get("/projects/birds/summary").json["jobs"]}
+    assert kinds == {"score_shard"}
+    for shard in shards:
+        claimed = services.jobs.claim(shard.id, 1, "worker-1") or services.jobs.get(shard.id)
+        services.rounds.complete_shard(claimed, {"artifact": f"s{shard.id}"})
+    tags.add(api.get("/projects/birds/rounds").headers["ETag"])
+    assert len(tags) == 3
+    result = api.get("/projects/birds/rounds/1").json["round"]["stages"][1]["result"]
+    assert (result["scored"], [part["artifact"] for part in result["shards"]]) == (
+        100,
+        [f"s{one.id}" for one in shards],
+    )
+
+
+def test_a_round_shows_its_batch_and_its_reserve_apart(world):
+    ids = world.project()
+    services = world.services
+    record, _ = services.rounds.start("birds")
+    picks = [Chosen(sample_id, rank, None, {"code": "random"}) for rank, sample_id in enumerate(ids[:3])]
+    train = services.jobs.claim(record.stage_record(Stage.TRAIN).job_id, 1, "worker-1")
+    record = services.rounds.complete_stage(train, Stage.TRAIN, StageResult({"skipped": "x"}, Stage.SELECT))
+    select = services.jobs.claim(record.stage_record(Stage.SELECT).job_id, 1, "worker-1")
+    result = StageResult({}, Stage.ANNOTATE, chosen=picks[:1], reserve=picks[1:])
+    services.rounds.complete_stage(select, Stage.SELECT, result)
+    labeler = world.api("labeler")
+    answer_next(labeler)
+    world.api("engineer").post("/projects/birds/rounds")
+    progress = answer_next(labeler)["progress"]
+    assert progress == {"answered": 1, "asked": 1, "answered_ahead": 1, "round": 1}
+    shown = world.api("viewer").get("/projects/birds/rounds/1").json["round"]
+    assert (shown["selected"], shown["answered"], shown["answered_ahead"]) == (1, 1, 1)
+    assert [(item["sample_id"], item["state"]) for item in shown["selections"]] == [(ids[0], "done")]
+    assert [(item["sample_id"], item["state"]) for item in shown["reserve"]] == [(ids[1], "done"), (ids[2], "reserve")]
+    assert shown["stages"][2]["result"] == {"reserve": 2}
+    found = world.api("viewer").get("/projects/birds/summary").json["progress"]
+    assert (found["answered"], found["asked"], found["answered_ahead"], found["reserve"]) == (1, 1, 1, 1)
+
+
+def answer_next(api):
+    """Lease one and label it; the answer."""
+    [held] = api.post("/projects/birds/assignments", {"count": 1}).json["assignments"]
+    return api.post(f"/assignments/{held['id']}/annotation", {"class_name": "cat", "client_key": f"k{held['id']}"}).json
 
 
 CLASS_METRICS = {

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from al_service.domain.states import JobKind, Role
+from al_service.domain.states import JobKind, Role, Stage
+from al_service.loop.rounds import StageResult
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
@@ -148,6 +149,19 @@ def test_running_jobs_show_how_far_they_are_without_a_reload(site: Site, samples
     site.services.jobs.beat(job.id, job.attempt, 31, 50, "epoch 31 of 50")
     expect(page.get_by_role("heading", level=1)).to_have_text("Round 4 · training · 62 %")
     expect(page.locator("#subline")).to_have_text("epoch 31 of 50")
+
+
+def test_scoring_in_shards_shows_all_of_it(site: Site, samples: list[int], visit: OpenVisit) -> None:
+    record, _ = site.services.rounds.start("birds")
+    record = site.services.rounds.complete_stage(site.claim_stage(record), record.stage, StageResult({}, Stage.SCORE))
+    first, second = site.services.rounds.fan_out(site.claim_stage(record), [{"count": 1000}, {"count": 3000}])
+    for shard, done in ((first, 1000), (second, 600)):
+        claimed = site.claim(shard)
+        site.services.jobs.beat(claimed.id, claimed.attempt, done, claimed.payload["count"], "scoring")
+    site.services.rounds.complete_shard(site.services.jobs.get(first.id), {})
+    page = visit().sign_in("mia", BOARD)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Round 4 · looking through the pool · 40 %")
+    expect(page.locator("#subline")).to_contain_text("scoring · 1,600 of 4,000 · 1 of 2 parts done")
 
 
 def test_stale_numbers_say_their_age_until_the_server_is_back(samples: list[int], visit: OpenVisit) -> None:

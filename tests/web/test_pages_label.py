@@ -489,3 +489,21 @@ def test_viewers_are_told_that_they_cannot_label(site: Site, samples: list[int],
     page = one.sign_in("vic", LABEL)
     expect(page.get_by_role("heading")).to_have_text("This page is not for your role")
     one.expect_errors("403")
+
+
+def test_who_finishes_the_batch_goes_on_while_the_next_round_is_at_work(site: Site, visit: OpenVisit) -> None:
+    site.person("mia")
+    ids = site.project("birds", CLASSES, 6, guidelines="")
+    site.ask("birds", ids[:2], reserve=ids[2:5])
+    page = visit().sign_in("mia", LABEL)
+    for sample_id in ids[:2]:
+        expect_in_view(page, sample_id)
+        page.keyboard.press("1")
+    expect_unsaved(page, 0)
+    site.services.rounds.start("birds")
+    expect_in_view(page, ids[2])
+    page.keyboard.press("1")
+    expect_in_view(page, ids[3])
+    expect_unsaved(page, 0)
+    expect(page.locator("#answered")).to_have_text("2")
+    expect(page.locator("#asked")).to_have_text("2 + 1")
