@@ -64,6 +64,9 @@ class Settings:
         low=1,
         high=64,
     )
+    training_state_every_s: float = _setting(
+        30.0, "a training under way is saved so often; a killed one goes on from there", low=0, high=86_400
+    )
     pixel_cache_max_bytes: int = _setting(
         20 * 2**30,
         "disk for decoded images; a pool that needs more is kept as small JPEG files instead, decoded when read",

@@ -15,9 +15,9 @@ from al_service import images
 from al_service.errors import NotFoundError
 from al_service.learning import device
 from al_service.learning.checkpoints import backbone_hash
+from al_service.learning.decoding import decode_pixels
 from al_service.learning.inference import embed
 from al_service.learning.networks import Network
-from al_service.learning.pixels import stack_pixels
 from al_service.loop.ports import image_name
 from workers.context import WorkerContext
 from workers.running import JobRun
@@ -105,7 +105,7 @@ def _decode(context: WorkerContext, hashes: Sequence[str], image_px: int) -> tup
         return context.services.artifacts.get(image_name(sha256))
 
     try:
-        return stack_pixels(read, hashes, image_px), []
+        return decode_pixels(read, hashes, image_px), []
     except (NotFoundError, images.UnreadableImageError):
         # One image is gone: find out which, one by one.
         good, bad = [], []

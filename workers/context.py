@@ -74,6 +74,11 @@ class WorkerContext:
             ),
         )
 
+    def drop_damaged_rows(self) -> None:
+        """Read every cache that this process has open; what is damaged is removed and made again when it is needed."""
+        for store in self._stores.values():
+            store.verify()
+
     @property
     def _mirror(self) -> Artifacts | None:
         """Hosts that share remote artifacts share their caches through them; one with a local folder needs no copy."""

@@ -6,6 +6,7 @@ ingesting and the *_stage and *_job modules; claiming, heartbeats and error tran
 
 from collections.abc import Callable
 
+from al_service.storage.row_view import DamagedRowsError
 from workers import ingesting, pretrain_job, score_stage, select_stage, train_stage
 from workers.context import WorkerContext, current
 from workers.running import JobRun, run_job
@@ -49,8 +50,17 @@ def _run(job_id: int, attempt: int, body: Body) -> None:
         context.services.jobs,
         job_id,
         attempt,
-        lambda run: body(context, run),
+        lambda run: _with_whole_caches(context, run, body),
         worker_name=context.worker_name,
         heartbeat_s=context.settings.heartbeat_s,
         interrupts=context.interrupts,
     )
+
+
+def _with_whole_caches(context: WorkerContext, run: JobRun, body: Body) -> None:
+    """Run the body; where it meets a damaged cache, all that is damaged is removed: one more attempt heals it."""
+    try:
+        body(context, run)
+    except DamagedRowsError:
+        context.drop_damaged_rows()
+        raise

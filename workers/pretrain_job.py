@@ -44,6 +44,7 @@ def pretrain(context: WorkerContext, run: JobRun) -> None:
                 epochs=run.job.payload["epochs"],
                 views=views_for(image_px, flip=config.augment == "shift+flip"),
                 seed=config.seed,
+                state_every_s=context.settings.training_state_every_s,
             ),
             weights="none" if config.weights == "pretrained" else config.weights,
             device=torch_device,

@@ -161,6 +161,7 @@ def _learn(material: _Material, labelled: Rows, states: KeptStates) -> tuple[Lea
     means = Means(
         device=material.device,
         states=states,
+        state_every_s=context.settings.training_state_every_s,
         sizes=context.minibatch_sizes,
         on_progress=run.progress,
     )

@@ -84,11 +84,12 @@ class Learned:
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """With what to learn: the device, who trains, where states are kept, whom to tell."""
+    """With what to learn: the device, who trains, where and how often states are kept, whom to tell."""
 
     device: str | torch.device = "cpu"
     trainer: Trainer = training.train
     states: TrainingStates | None = None
+    state_every_s: float = 30.0
     sizes: MinibatchSizes | None = None
     on_progress: OnProgress = field(default=lambda done, total, words: None)
 
@@ -127,6 +128,7 @@ def _train(lesson: Lesson, network: Network, means: Means, name: str, *, words: 
         device=means.device,
         state=None if states is None else states.find(name),
         on_state=None if states is None else lambda state: states.keep(name, state),
+        state_every_s=means.state_every_s,
         **hooks,
     )
 

@@ -1,0 +1,259 @@
+"""What the stages of a round do with images: caches, shards, frozen backbones, pretraining, going on after a kill."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from al_service.acquisition.scored_pool import ScoredPool
+from al_service.bootstrap import replay_round
+from al_service.domain.model_kinds import ModelKind
+from al_service.domain.records import User
+from al_service.domain.states import JobKind, RoundState, Stage
+from al_service.errors import InvalidInputError
+from al_service.learning import checkpoints
+from al_service.learning.inference import predict
+from al_service.storage.row_view import DamagedRowsError
+from tests.integration.conftest import DIGITS, Loop, truth_of
+from workers import context, jobs
+from workers.running import Interrupts, WorkerStoppingError
+
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"])
+
+
+def a_loop_over(loop: Loop, digits: Path, **settings: Any) -> Loop:
+    """A project `digits` with these settings, its images and the evaluation labels in."""
+    loop.truth = truth_of(digits)
+    values = {"labels_per_round": 30, "epochs_max": 5, "reserve_factor": 0.5, **settings}
+    loop.services.projects.create("digits", DIGITS, values)
+    loop.services.projects.import_images("digits", str(digits), use_labels="evaluation")
+    loop.work()
+    return loop
+
+
+def scores_of(loop: Loop, number: int) -> ScoredPool:
+    record = loop.services.rounds.get("digits", number)
+    facts = record.stage_record(Stage.SELECT).result
+    candidates = ScoredPool.from_bytes(loop.services.artifacts.get(facts["candidates_artifact"]))
+    return ScoredPool.read(loop.services.artifacts.get, facts["scores_artifacts"], candidates.sample_ids)
+
+
+def a_new_process(loop: Loop) -> None:
+    """What a restarted worker has: nothing in memory."""
+    context.install(context.WorkerContext(loop.settings, loop.services, "another-worker", interrupts=Interrupts()))
+
+
+class TestShards:
+    def test_a_large_pool_is_scored_by_several_jobs_and_chosen_from_as_one(
+        self, loop: Loop, digits: Path, mia: User
+    ) -> None:
+        a_loop_over(loop, digits, score_shard_samples=400, strategy="margin+k_center")
+        loop.answer_all("digits", mia)
+        loop.work()
+        record = loop.services.rounds.get("digits", 2)
+        facts = record.stage_record(Stage.SCORE).result
+        unlabelled = loop.services.projects.summary("digits").counts.unlabelled
+        assert [shard["scored"] for shard in facts["shards"]] == [400, 400, 400, unlabelled - 1200]
+        assert facts["scored"] == unlabelled
+        with loop.services.store.read() as tx:
+            shards = tx.jobs.of_round(record.id, JobKind.SCORE_SHARD)
+            model = tx.models.find_of_round(record.id)
+            hashes = {
+                item.id: item.sha256 for item in tx.samples.get_many(scores_of(loop, 2).sample_ids.tolist()).values()
+            }
+        assert len(shards) == 4
+        assert replay_round(loop.services, "digits", 2)["identical"]
+        # Together the shards say what the model says of the whole pool at once.
+        assert model is not None
+        checkpoint = checkpoints.from_bytes(loop.services.artifacts.get(model.artifact))
+        pool = scores_of(loop, 2)
+        pixels = context.current().pixel_rows(8, 1797).view([hashes[int(one)] for one in pool.sample_ids])
+        logits = predict(checkpoint.network, pixels).logits / checkpoint.temperature
+        expected = np.exp(logits - logits.max(1, keepdims=True))
+        np.testing.assert_allclose(pool.probabilities, expected / expected.sum(1, keepdims=True), atol=1e-4)
+        assert pool.labelled_embeddings is not None
+        assert len(pool.labelled_embeddings) == 30
+
+    def test_the_size_of_shards_changes_no_choice(self, loop: Loop, digits: Path, mia: User) -> None:
+        chosen = []
+        for name, size in (("whole", 20_000), ("cut", 100)):
+            loop.truth = truth_of(digits)
+            values = {"labels_per_round": 30, "epochs_max": 3, "score_shard_samples": size, "reserve_factor": 0.0}
+            loop.services.projects.create(name, DIGITS, values)
+            loop.services.projects.import_images(name, str(digits), use_labels="evaluation")
+            loop.work()
+            loop.answer_all(name, mia)
+            loop.work()
+            with loop.services.store.read() as tx:
+                record = tx.rounds.find(loop.services.projects.get(name).id, 2)
+                assert record is not None
+                picks = tx.queue.selections(record.id)
+                chosen.append([tx.samples.get(pick.sample_id).sha256 for pick in picks])
+        assert chosen[0] == chosen[1]
+
+
+class TestCaches:
+    def test_an_image_is_decoded_once_for_all_rounds_and_workers(self, loop: Loop, digits: Path, mia: User) -> None:
+        a_loop_over(loop, digits)
+        loop.answer_all("digits", mia)
+        loop.work()
+        for path in (loop.settings.artifact_dir / "images").rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"nobody reads this again")
+        a_new_process(loop)
+        loop.answer_all("digits", mia)
+        loop.work()
+        record = loop.services.rounds.get("digits", 3)
+        assert record.state is RoundState.ANNOTATING
+        assert record.stage_record(Stage.TRAIN).result["unreadable"] == 0
+
+    def test_a_damaged_cache_is_made_again(self, loop: Loop, digits: Path, mia: User) -> None:
+        a_loop_over(loop, digits)
+        loop.answer_all("digits", mia)
+        loop.work()
+        shards = list((loop.settings.data_dir / "cache").rglob("*.rows"))
+        assert shards
+        for path in shards:
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2 :: 997] = bytes(len(data[len(data) // 2 :: 997]))
+            path.write_bytes(data)
+        a_new_process(loop)
+        loop.answer_all("digits", mia)
+        # The first reader of a damaged block fails its attempt; the next one finds the cache whole.
+        with pytest.raises(DamagedRowsError):
+            loop.work()
+        loop.clock.advance(600)
+        loop.work()
+        assert loop.services.rounds.get("digits", 3).state is RoundState.ANNOTATING
+
+    def test_deleting_the_cache_loses_nothing(self, loop: Loop, digits: Path, mia: User) -> None:
+        import shutil
+
+        a_loop_over(loop, digits)
+        loop.answer_all("digits", mia)
+        loop.work()
+        shutil.rmtree(loop.settings.data_dir / "cache")
+        loop.answer_all("digits", mia)
+        loop.work()
+        assert loop.services.rounds.get("digits", 3).state is RoundState.ANNOTATING
+
+
+class TestProbe:
+    def test_rounds_train_a_head_on_a_frozen_backbone(self, loop: Loop, digits: Path, mia: User) -> None:
+        a_loop_over(loop, digits, training_mode="probe", strategy="margin")
+        for _ in range(3):
+            loop.answer_all("digits", mia)
+            loop.work()
+        records = [loop.services.rounds.get("digits", number) for number in (2, 3, 4)]
+        assert [record.stage_record(Stage.TRAIN).result["mode"] for record in records] == ["probe"] * 3
+        accuracies = [record.metrics["accuracy"] for record in records]
+        # A backbone that nobody trained still tells digits apart.
+        assert accuracies[-1] > 0.6
+        assert accuracies[-1] > accuracies[0]
+        with loop.services.store.read() as tx:
+            models = [tx.models.find_of_round(record.id) for record in records]
+        artifacts = loop.services.artifacts
+        sizes = [len(artifacts.get(model.artifact)) for model in models if model is not None]
+        backbones = [name for name in artifacts.names("models/") if "backbone-" in name]
+        assert len(backbones) == 3, "each round has its own seed, and so its own initial backbone"
+        assert max(sizes) < len(artifacts.get(backbones[0])) / 10
+
+    def test_a_frozen_backbone_sees_an_image_once(self, loop: Loop, digits: Path, mia: User, tmp_path: Path) -> None:
+        from al_service.learning import networks
+
+        weights = tmp_path / "backbone.safetensors"
+        weights.write_bytes(checkpoints.backbone_to_bytes(networks.build("small_cnn", 10, 8, seed=5)))
+        a_loop_over(loop, digits, training_mode="probe", weights=str(weights))
+        loop.answer_all("digits", mia)
+        loop.work()
+        [folder] = (loop.settings.data_dir / "cache" / "embeddings").iterdir()
+        before = {path.name: path.stat().st_size for path in folder.rglob("*.rows")}
+        import shutil
+
+        shutil.rmtree(loop.settings.data_dir / "cache" / "pixels")
+        a_new_process(loop)
+        loop.answer_all("digits", mia)
+        loop.work()
+        assert loop.services.rounds.get("digits", 3).state is RoundState.ANNOTATING
+        assert {path.name: path.stat().st_size for path in folder.rglob("*.rows")} == before
+        assert not (loop.settings.data_dir / "cache" / "pixels").exists(), "no image was decoded again"
+
+
+class TestPretraining:
+    def test_a_backbone_from_the_pool_is_what_rounds_start_from(self, loop: Loop, digits: Path, mia: User) -> None:
+        a_loop_over(loop, digits, pretrain_epochs=3, training_mode="probe")
+        loop.answer_all("digits", mia)
+        job, is_new = loop.services.projects.pretrain("digits")
+        again, is_new_again = loop.services.projects.pretrain("digits")
+        assert (is_new, is_new_again, again.id) == (True, False, job.id)
+        loop.work()
+        facts = loop.services.jobs.get(job.id).result
+        assert 0 < facts["knn_accuracy_before"] < 1
+        assert 0 < facts["knn_accuracy"] < 1
+        assert facts["images"] == loop.services.projects.summary("digits").counts.total
+        models = loop.services.models.all("digits")
+        assert [model.id for model in models if model.kind is ModelKind.BACKBONE] == [facts["model"]]
+        loop.services.projects.change("digits", {"weights": "pretrained"})
+        loop.answer_all("digits", mia)
+        loop.work()
+        loop.answer_all("digits", mia)
+        loop.work()
+        folders = list((loop.settings.data_dir / "cache" / "embeddings").iterdir())
+        assert len(folders) == 2, "two rounds on the pretrained backbone share its embeddings; the first had another"
+        assert not loop.services.artifacts.names("pretraining/")
+
+    def test_asking_for_a_backbone_that_nobody_trained_says_what_to_do(
+        self, loop: Loop, digits: Path, mia: User
+    ) -> None:
+        a_loop_over(loop, digits, weights="pretrained")
+        loop.answer_all("digits", mia)
+        with pytest.raises(InvalidInputError, match=r"run `al pretrain digits`"):
+            loop.work()
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("settings_values", [{"heartbeat_s": 0.05, "training_state_every_s": 0.0}])
+    def test_a_training_that_was_stopped_goes_on_from_its_last_epoch(self, loop: Loop, digits: Path, mia: User) -> None:
+        a_loop_over(loop, digits, epochs_max=12, labels_per_round=40)
+        loop.answer_all("digits", mia)
+        loop.scheduler.tick()
+        with loop.services.store.read() as tx:
+            [job] = [item for item in tx.jobs.all(states=["queued"]) if item.kind is JobKind.TRAIN]
+        stop_after(loop, 5)
+        jobs.train(job.id, job.attempt)
+        again = loop.services.jobs.get(job.id)
+        assert again.attempt == 2
+        assert loop.services.artifacts.names("rounds/")
+        a_new_process(loop)
+        loop.work()
+        record = loop.services.rounds.get("digits", 2)
+        facts = record.stage_record(Stage.TRAIN).result
+        assert facts["resumed_from_epoch"] >= 5
+        assert facts["epochs"] >= facts["resumed_from_epoch"]
+        assert not [name for name in loop.services.artifacts.names("rounds/") if "training-" in name]
+
+
+def stop_after(loop: Loop, epochs: int) -> None:
+    """From now on the worker is asked to stop once that many epochs have been kept."""
+    current = context.current()
+
+    class Counting:
+        """The real artifacts; the worker is told to stop after some states were kept."""
+
+        def __init__(self) -> None:
+            self.kept = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(loop.services.artifacts, name)
+
+        def put(self, name: str, data: bytes) -> None:
+            loop.services.artifacts.put(name, data)
+            if "training-" in name:
+                self.kept += 1
+                if self.kept == epochs:
+                    current.interrupts.request(WorkerStoppingError("the test stops this worker"))
+
+    from dataclasses import replace
+
+    current.services = replace(loop.services, artifacts=Counting())
