@@ -10,19 +10,23 @@ that goes on from a state (pretraining_state.py) ends with the same weights, bit
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from al_service.domain.project_config import MIXED_PRECISIONS
 from al_service.errors import InvalidInputError
-from al_service.learning import networks, pretraining_state
+from al_service.learning import networks, pretraining_state, tensor_files
 from al_service.learning.inference import predict
 from al_service.learning.minibatches import minibatches
 from al_service.learning.networks import Network
 from al_service.learning.pixels import check_pixels
+from al_service.learning.precision import Precision
 from al_service.learning.pretraining_objective import Projector, contrastive_loss
 from al_service.learning.pretraining_probe import (
     InvalidPretrainingSetError,
@@ -58,6 +62,7 @@ class PretrainConfig:
         temperature: of the loss; lower looks harder at the most similar strangers.
         views: which changes an image survives; see views.views_for.
         seed: of initial weights, order, views and dropout.
+        mixed_precision: "auto" (half precision on a GPU) or "off".
         state_every_s: seconds between two states for `on_state`; 0 is after every step. Changes nothing else.
     """
 
@@ -68,12 +73,17 @@ class PretrainConfig:
     temperature: float = 0.2
     views: Views = field(default_factory=Views)
     seed: int = 0
+    mixed_precision: str = "auto"
     state_every_s: float = 60.0
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("minibatch_size", 2), ("seed", 0), ("weight_decay", 0), ("state_every_s", 0)):
             if not low <= getattr(self, name) < math.inf:
                 raise InvalidInputError(f"{name} is {getattr(self, name)}, expected at least {low}")
+        if self.mixed_precision not in MIXED_PRECISIONS:
+            raise InvalidInputError(
+                f"mixed_precision is {self.mixed_precision!r}, expected one of {', '.join(MIXED_PRECISIONS)}"
+            )
         for name in ("learning_rate", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidInputError(f"{name} is {getattr(self, name)}, expected above 0")
@@ -157,7 +167,7 @@ def pretrain(
     network = _network_for(network_name, pixels, weights, config.seed)
     labelled = None if probe is None else checked_probe(NeighbourProbe(*probe), network.image_px)
     with torch.random.fork_rng(devices=_cuda_indices(device)):
-        run = _Run(network.to(device), pixels, config, device, weights, on_progress, on_state)
+        run = _Run(network.to(device), pixels, config, device, on_progress, on_state)
         resumed_step, refused = run.take_up(state)
         if labelled is not None and resumed_step == 0:
             run.progress.knn_accuracy_before = knn_accuracy(network, labelled, device)
@@ -175,7 +185,6 @@ class _Run:
         pixels: Any,
         config: PretrainConfig,
         device: torch.device,
-        weights: str,
         on_progress: OnProgress | None,
         on_state: OnState | None,
     ) -> None:
@@ -189,7 +198,8 @@ class _Run:
         self.steps_per_epoch = len(minibatches(np.arange(len(pixels)), config.minibatch_size))
         self.steps_max = config.epochs * self.steps_per_epoch
         self.progress = Progress()
-        settings = asdict(config) | {"network": network.name, "image_px": network.image_px, "weights": weights}
+        self.precision = Precision.chosen(device, config.mixed_precision)
+        settings = asdict(config) | {"network": network.name, "start": tensor_files.tensor_hash(network.state_dict())}
         del settings["state_every_s"]
         self.fingerprint = pretraining_state.fingerprint(pixels, settings)
 
@@ -210,8 +220,8 @@ class _Run:
         while progress.step < self.steps_max:
             epoch, first = divmod(progress.step, self.steps_per_epoch)
             order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.pixels))
-            for rows in minibatches(order, self.config.minibatch_size)[first:]:
-                self._step(np.sort(rows))  # files are read faster in order, and the order in a minibatch says nothing
+            for images in self._read_ahead(minibatches(order, self.config.minibatch_size)[first:]):
+                self._step(images)
                 now = time.perf_counter()
                 progress.seconds = before + now - started
                 if self.on_state is not None and now - noted >= self.config.state_every_s:
@@ -220,31 +230,49 @@ class _Run:
                 if self.on_progress is not None:
                     self.on_progress(progress.step, self.steps_max)
 
-    def _step(self, rows: np.ndarray) -> None:
+    def _read_ahead(self, parts: list[np.ndarray]) -> Iterator[Tensor]:
+        """(n, px, px, 3) images of each part; a thread reads the next part while this one is trained on."""
+
+        def read(rows: np.ndarray) -> Tensor:
+            # Files are read faster in order of the rows, and the order within a minibatch says nothing.
+            return torch.from_numpy(np.array(self.pixels[np.sort(rows)]))
+
+        with ThreadPoolExecutor(1, "pretraining") as reader:
+            ahead = reader.submit(read, parts[0])
+            for following in parts[1:]:
+                images, ahead = ahead.result(), reader.submit(read, following)
+                yield images
+            yield ahead.result()
+
+    def _step(self, images: Tensor) -> None:
         progress = self.progress
+        # The number of the step decides what is drawn, so that a run can go on from any step.
         seed = int(np.random.SeedSequence((self.config.seed, progress.step)).generate_state(1)[0])
-        torch.manual_seed(seed)  # dropout
+        torch.manual_seed(seed)  # dropout's
         generator = torch.Generator().manual_seed(seed)
-        self.network.train()
-        images = torch.from_numpy(np.array(self.pixels[rows])).to(self.device)
+        images = images.to(self.device)
         shown = torch.cat([random_views(images, self.config.views, generator) for _ in range(2)])
+        self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(progress.step, self.steps_max)
-        loss = contrastive_loss(self.projector(self.network.embed(shown)), self.config.temperature)
-        value = float(loss.detach())
-        if not math.isfinite(value):
+        with self.precision.autocast():
+            projections = self.projector(self.network.embed(shown))
+        loss = contrastive_loss(projections, self.config.temperature)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.precision.backward(loss)
+        self.precision.step(self.optimiser)
+        self._note(float(loss.detach()), len(images))
+
+    def _note(self, loss: float, count: int) -> None:
+        """One more step; raises TrainingDivergedError where its loss is no number."""
+        progress = self.progress
+        if not math.isfinite(loss):
             raise TrainingDivergedError(
-                f"the loss became {value} in step {progress.step + 1} of {self.steps_max} at learning_rate "
+                f"the loss became {loss} in step {progress.step + 1} of {self.steps_max} at learning_rate "
                 f"{self.config.learning_rate}; lower it"
             )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
         progress.step += 1
-        progress.open_loss, progress.open_count = (
-            progress.open_loss + value * len(rows),
-            progress.open_count + len(rows),
-        )
+        progress.open_loss, progress.open_count = progress.open_loss + loss * count, progress.open_count + count
         if progress.step % self.steps_per_epoch == 0:
             progress.losses.append(progress.open_loss / progress.open_count)
             progress.open_loss, progress.open_count = 0.0, 0

@@ -141,7 +141,7 @@ def test_a_damaged_or_foreign_state_is_refused_in_words_and_the_run_starts_anew(
         assert equal(weights(network), weights(fresh))
 
 
-def test_a_state_of_other_images_or_settings_is_refused(digits):
+def test_a_state_of_other_images_settings_or_initial_weights_is_refused(digits, tmp_path):
     state = states_until(digits.pixels[:20], TINY, 1)
     other_seed = PretrainConfig(epochs=2, minibatch_size=16, views=views_for(8), seed=5)
     other_views = PretrainConfig(epochs=2, minibatch_size=16, views=Views(flip=True))
@@ -153,6 +153,10 @@ def test_a_state_of_other_images_or_settings_is_refused(digits):
     ):
         _, report = pretrain("small_cnn", pixels, config, state=state)
         assert "other" in report.state_refused and report.resumed_step == 0
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(checkpoints.backbone_to_bytes(networks.build("small_cnn", 1, 8, seed=9)))
+    _, report = pretrain("small_cnn", digits.pixels[:20], TINY, state=state, weights=str(start))
+    assert "other" in report.state_refused and report.resumed_step == 0
 
 
 def test_the_backbone_starts_other_networks(digits, tmp_path):
@@ -268,6 +272,7 @@ def test_spread_and_rank_of_known_embeddings():
     [
         {"epochs": 0}, {"minibatch_size": 1}, {"learning_rate": 0.0}, {"learning_rate": math.inf}, {"temperature": 0.0},
         {"temperature": math.nan}, {"weight_decay": -1.0}, {"seed": -1}, {"state_every_s": -1.0},
+        {"mixed_precision": "half"},
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(wrong):
