@@ -4,9 +4,11 @@ import { createApi, projectPath } from "./api.js";
 import { adviceOf, drawAdvice } from "./board_advice.js";
 import { createCalibration } from "./board_calibration.js";
 import { createClassTable } from "./board_classes.js";
+import { createCompare } from "./board_compare.js";
 import { wireCsv } from "./board_csv.js";
 import { createCurve, curvePoints, curveWords } from "./board_curve.js";
 import { createDetail } from "./board_detail.js";
+import { createModels } from "./board_models.js";
 import { drawFailures, drawHeadline, drawPeople, drawPool } from "./board_panels.js";
 import { createPretrain } from "./board_pretrain.js";
 import { drawConfusion, drawRounds, roundsCsv } from "./board_tables.js";
@@ -30,11 +32,11 @@ function start(body) {
   const startButton = document.getElementById("start-round");
   const advice = document.getElementById("advice");
   let showsAllRounds = false;
-  /** @type {{summary?: any, rounds?: any}} */ let latest = {};
+  /** @type {{summary?: any, rounds?: any, models?: any}} */ let latest = {};
   let drawnCurve = "";
 
   const poll = createPoll(api, {
-    everyMs: EVERY_MS, paths: { summary: `${path}/summary`, rounds: `${path}/rounds` },
+    everyMs: EVERY_MS, paths: { summary: `${path}/summary`, rounds: `${path}/rounds`, models: `${path}/models` },
     changed: (data) => { latest = data; draw(); },
     age: (old, why) => {
       byId("stale").hidden = old === null;
@@ -43,10 +45,12 @@ function start(body) {
     },
   });
 
+  const modelTable = createModels(api, { path, mayPromote: mayEngineer, ask: poll.ask });
+  const comparison = createCompare(api, path);
   const pretrain = document.getElementById("pretrain") && createPretrain(api, { project, path, complain, ask: poll.ask });
 
   function draw() {
-    const { summary, rounds: { rounds } } = /** @type {any} */ (latest);
+    const { summary, rounds: { rounds }, models } = /** @type {any} */ (latest);
     drawHeadline(summary);
     drawPool(summary.counts);
     drawPeople(summary);
@@ -54,6 +58,8 @@ function start(body) {
     drawRounds(byId("rounds"), rounds, showsAllRounds, () => { showsAllRounds = true; draw(); });
     drawDetail(summary, detail.of(rounds));
     if (advice) drawAdvice(advice, adviceOf(rounds.findLast((round) => typeof round.metrics.accuracy === "number")?.metrics), project);
+    modelTable.show(models);
+    comparison.show(models.models);
     pretrain?.draw(summary);
     const points = curvePoints(rounds);
     setText(byId("curve-words"), curveWords(points) || "\u00a0");

@@ -64,7 +64,7 @@ function drawMatrix(table, { classes, counts }) {
   table.classList.toggle("short", longest <= 4);
   table.style.setProperty("--name-width", `${Math.min(16, longest) + 2}ch`);
   table.style.setProperty("--columns", String(classes.length));
-  const top = el("thead", {}, el("tr", {}, el("td", { style: "background: none" }), ...classes.map((name) => el("th", { scope: "col", title: name }, el("span", { text: name })))));
+  const top = el("thead", {}, el("tr", {}, el("td"), ...classes.map((name) => el("th", { scope: "col", title: name }, el("span", { text: name })))));
   const rows = counts.map((row, truth) => {
     const total = row.reduce((sum, value) => sum + value, 0);
     return el("tr", {}, el("th", { scope: "row", title: classes[truth], text: classes[truth] }), ...row.map((value, said) => {
