@@ -5,6 +5,7 @@ busy with one minibatch the next is read from disk. Embeddings that are kept alr
 `head_outputs`. Called by workers. See docs/scoring.md.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from al_service.learning.mc_dropout import FoldedHead, Passes, dropout_passes
 from al_service.learning.networks import Network
 from al_service.learning.pixels import check_pixels
 from al_service.learning.read_ahead import read_ahead
+
+log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int], None]
 PRECISIONS = ("auto", "float32")
@@ -175,15 +178,15 @@ class _Scoring:
         self, pixels: Any, size: int, answer: Inference, memory: "_Remembered", on_progress: OnProgress | None
     ) -> None:
         """Fill the answer. On a GPU a minibatch's outputs are fetched while the next one is computed."""
-        waiting: tuple[int, Tensor, PassOutputs] | None = None
+        waiting: tuple[int, Tensor, PassOutputs, bool] | None = None
 
         def fetch() -> None:
             if waiting is None:
                 return
-            start, part, outputs = waiting
-            if not answer.put(start, outputs) and self.half:
+            start, part, outputs, was_half = waiting
+            if not answer.put(start, outputs) and was_half:
                 self._leave_half()
-                answer.put(start, self.run(part))
+                self._do_again(start, part, answer, memory)
             if on_progress is not None:
                 on_progress(start + len(part), len(pixels))
 
@@ -191,15 +194,24 @@ class _Scoring:
             for first, rows in parts:
                 done = 0
                 while done < len(rows):
-                    part = self.images(rows[done : done + size])
+                    part, half = self.images(rows[done : done + size]), self.half
                     outputs = self._attempt(part)
                     if outputs is None:
                         size = memory.halved(len(part))
                         continue
                     fetch()
-                    waiting = (first + done, part, outputs)
+                    waiting = (first + done, part, outputs, half)
                     done += len(part)
         fetch()
+
+    def _do_again(self, start: int, part: Tensor, answer: Inference, memory: "_Remembered") -> None:
+        outputs = self._attempt(part)
+        if outputs is not None:
+            answer.put(start, outputs)
+            return
+        for piece in part.split(memory.halved(len(part))):
+            self._do_again(start, piece, answer, memory)
+            start += len(piece)
 
     def images(self, rows: Tensor) -> Tensor:
         """(n, H, W, 3) in memory -> (n, 3, H, W) on the device, channels last as they lie."""
@@ -215,7 +227,8 @@ class _Scoring:
         return None
 
     def _leave_half(self) -> None:
-        sizing.log.warning("%s overflows in float16; going on in float32", self.network.name)
+        if self.half:
+            log.warning("%s overflows in float16; going on in float32", self.network.name)
         self.half = False
 
 
