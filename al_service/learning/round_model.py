@@ -16,19 +16,24 @@ import numpy as np
 import torch
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.learning import training
+from al_service.learning import curriculum, training
 from al_service.learning.calibration import Calibration, calibrate
 from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.evaluation import Evaluation
 from al_service.learning.inference import Inference, head_outputs, predict
 from al_service.learning.minibatch_size import MinibatchSizes
+from al_service.learning.neighbours import knn_disagreement, label_noise_estimate
 from al_service.learning.networks import Network
-from al_service.learning.probe import fit_probe, install
+from al_service.learning.probe import fit_probe, held_out_probabilities, install
+from al_service.learning.semi_supervised import spread_probe
 from al_service.learning.train_config import TrainReport
+from al_service.learning.warm_start import warm_start
 
 #: (done, total, words)
 OnProgress = Callable[[int, int, str], None]
 Trainer = Callable[..., TrainReport]
+#: With fewer labels an estimate of wrong ones is mostly noise; with more, a part of them tells as much.
+NOISE_LABELS = (50, 5000)
 
 
 class TrainingStates(Protocol):
@@ -104,8 +109,10 @@ def finetune(lesson: Lesson, network: Network, means: Means) -> Learned:
         TrainingDivergedError, InvalidTrainingSetError, InvalidPixelsError: as training.train.
     """
     facts: dict[str, Any] = {"mode": "finetune", "labels": len(lesson.labelled.class_indices)}
-    report = _train(lesson, network, means, "main", words="training")
-    facts |= {
+    facts |= _warm_started(lesson, network)
+    order, words = _order(lesson, means)
+    report = _train(lesson, network, means, "main", order=order, words="training")
+    facts |= words | {
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,
         "stop_reason": report.stop_reason,
@@ -114,7 +121,47 @@ def finetune(lesson: Lesson, network: Network, means: Means) -> Learned:
         "validation_loss": report.validation_loss,
         "resumed_from_epoch": report.resumed_from_epoch,
     }
-    return _learned(lesson, network, means, facts, {})
+    embeddings = _outputs(network, lesson.labelled.values, means, "looking at labelled images").embeddings
+    return _learned(lesson, network, means, facts, _label_noise(lesson, embeddings))
+
+
+def _warm_started(lesson: Lesson, network: Network) -> dict[str, Any]:
+    """Put the last model's weights into the network where the settings say so; what was done."""
+    previous, mode = lesson.previous, lesson.config.warm_start
+    if previous is None or mode == "none":
+        return {}
+    done = warm_start(
+        network,
+        previous.network,
+        mode,
+        lesson.seed,
+        class_names=lesson.class_names,
+        previous_class_names=previous.class_names,
+    )
+    return {"warm_start": mode, "classes_taken": done.classes_taken}
+
+
+def _order(lesson: Lesson, means: Means) -> tuple[curriculum.Curriculum | None, dict[str, Any]]:
+    """The curriculum, and what to say of it; None where every epoch takes all rows."""
+    config, labels = lesson.config, lesson.labelled.class_indices
+    if config.curriculum == "none":
+        return None, {}
+    if lesson.previous is None:
+        return None, {"curriculum": "none yet: no earlier model can say what is hard"}
+    outputs = _outputs(lesson.previous.network, lesson.labelled.values, means, "asking the last model what is hard")
+    if config.curriculum_difficulty == "knn":
+        difficulty = knn_disagreement(outputs.embeddings, labels)
+    else:
+        difficulty = curriculum.entropy_difficulty(outputs.probabilities)
+    order = curriculum.Curriculum(
+        difficulty,
+        labels,
+        order=config.curriculum,
+        pacing=config.curriculum_pacing,
+        epochs_max=config.epochs_max,
+        seed=lesson.seed,
+    )
+    return order, {"curriculum": f"{config.curriculum}, {config.curriculum_pacing}, by {config.curriculum_difficulty}"}
 
 
 def _train(lesson: Lesson, network: Network, means: Means, name: str, *, words: str, **hooks: Any) -> TrainReport:
@@ -178,7 +225,23 @@ def fit_head(lesson: Lesson, network: Network, means: Means) -> Learned:
         "iterations": probe.iterations,
         "converged": probe.converged,
     }
-    return _learned(lesson, network, means, facts, {})
+    metrics = _label_noise(lesson, embeddings, l2=probe.l2)
+    if config.semi_supervised == "label_spreading" and lesson.unlabelled is not None and len(lesson.unlabelled):
+        plain = _measured(lesson, network, means)
+        means.on_progress(0, 1, "spreading labels to unlabelled images")
+        both = spread_probe(
+            embeddings,
+            labelled.class_indices,
+            lesson.unlabelled,
+            len(lesson.class_names),
+            l2=probe.l2,
+            seed=lesson.seed,
+            device=means.device,
+        )
+        install(both.spread, network.head)
+        facts |= {"spread_labels": both.used, "unlabelled": both.unlabelled}
+        metrics |= {"plain": summary_of(plain.after)} if plain else {}
+    return _learned(lesson, network, means, facts, metrics)
 
 
 # -- shared ------------------------------------------------------------------------------------------------------
@@ -197,6 +260,22 @@ def _learned(lesson: Lesson, network: Network, means: Means, facts: dict[str, An
         "after": _calibration_figures(measured.after),
     }
     return Learned(network, temperature.value, facts, metrics | found)
+
+
+def _label_noise(lesson: Lesson, embeddings: np.ndarray, l2: float | None = None) -> dict[str, Any]:
+    """How many labels are likely wrong, and what to do about it; nothing where there are too few to say."""
+    labels = lesson.labelled.class_indices
+    least, most = NOISE_LABELS
+    if len(labels) < least:
+        return {}
+    some = np.sort(np.random.default_rng(lesson.seed).permutation(len(labels))[:most])
+    rows, labels, classes = embeddings[some], labels[some], len(lesson.class_names)
+    penalty = l2 or fit_probe(rows, labels, classes, seed=lesson.seed).l2
+    held_out = held_out_probabilities(rows, labels, classes, l2=penalty, seed=lesson.seed)
+    estimate = label_noise_estimate(held_out, labels)
+    words = curriculum.advice(estimate.share)
+    advice = [{"code": "label_noise", "text": words}] if words else []
+    return {"label_noise": {"share": estimate.share, "count": estimate.count}, "advice": advice}
 
 
 def _measured(lesson: Lesson, network: Network, means: Means) -> Calibration | None:
