@@ -47,8 +47,8 @@ from al_service.domain.states import AnnotationKind, Stage
 from al_service.loop.progress import RATE_WINDOW, Summary, WhyEmpty
 
 SHOWN_SIZE_PX = 1024
-#: Metrics that grow with the number of classes; only answers about one round have them.
-CLASS_METRICS = ("per_class", "confusion")
+#: Metrics that grow with the number of classes or are long tables; only answers about one round have them.
+CLASS_METRICS = ("per_class", "confusion", "calibration")
 TIMED_STAGES = (Stage.TRAIN, Stage.SCORE, Stage.SELECT, Stage.ANNOTATE)
 
 

@@ -21,7 +21,7 @@ export function accuracyWords(metrics) {
   if (typeof metrics?.accuracy !== "number") return ["–", ""];
   const [low, high] = metrics.accuracy_ci95 ?? [null, null];
   const half = low === null ? "" : ` ± ${(((high - low) / 2) * 100).toFixed(1)}`;
-  return [percent(metrics.accuracy), `${half}${metrics.evaluation_samples ? `, n ${count(metrics.evaluation_samples)}` : ""}`];
+  return [percent(metrics.accuracy), `${half}${metrics.evaluation_samples ? `, n\u00a0${count(metrics.evaluation_samples)}` : ""}`];
 }
 
 /** 1234567 -> "1.2 MB" @param {number|null} bytes */

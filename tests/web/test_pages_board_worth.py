@@ -131,6 +131,8 @@ def test_the_diagrams_numbers_are_a_table_and_a_file_too(birds: Site, visit: Ope
     assert lines[1] == "1,after,0.55,0.5,0.4,0.6,90"
     assert len(lines) == 6
     href = panel.get_by_role("link", name="JSON").get_attribute("href")
+    (glance,) = page.request.get(f"{birds.url}/api/v1/projects/birds/rounds").json()["rounds"]
+    assert "calibration" not in glance["metrics"]
     assert page.request.get(f"{birds.url}{href}").json()["metrics"]["calibration"]["temperature"] == 1.7
 
 
