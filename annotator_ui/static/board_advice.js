@@ -2,8 +2,8 @@
 
 import { el } from "./dom.js";
 
-// A command inside a sentence, quoted or not: shown as code, and with the project's own name in it.
-const COMMAND = /`([^`]+)`|\b(al project set \S+(?: \w+=[\w.+-]*\w)+)/g;
+// A command or a setting inside a sentence, quoted or not: shown as code, and with the project's own name in it.
+const COMMAND = /`([^`]+)`|\b(al project set \S+(?: \w+=[\w.+-]*\w)+|[a-z]\w*=[\w.+-]*\w)/g;
 
 /** @param {any} metrics of a round @returns {string[]} */
 export const adviceOf = (metrics) => (Array.isArray(metrics?.advice) ? metrics.advice : []).map((one) => String(one?.text ?? "")).filter(Boolean);

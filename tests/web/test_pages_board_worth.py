@@ -265,10 +265,14 @@ def test_advice_is_a_quiet_note_for_those_who_can_act_on_it(birds: Site, visit: 
     note = page.get_by_role("list", name="Advice")
     expect(note).to_have_text(ADVICE.replace("NAME", "birds"))
     expect(note.locator("code")).to_have_text("al project set birds curriculum=easy_first")
+    settings = "About 14% look wrong. Until then curriculum=easy_first with curriculum_difficulty=knn helps."
+    birds.measured_round("birds", metrics(advice=[{"code": "label_noise", "text": settings}]))
+    expect(note).to_have_text(settings)
+    expect(note.locator("code")).to_have_text(["curriculum=easy_first", "curriculum_difficulty=knn"])
     birds.measured_round("birds", metrics(advice=[]))
     expect(note).to_be_hidden()
     page = visit().sign_in("mia", BOARD)
-    expect(page.get_by_role("heading", level=1)).to_have_text("Round 2 is done")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Round 3 is done")
     expect(page.get_by_role("list", name="Advice")).to_have_count(0)
 
 
