@@ -19,12 +19,11 @@ from al_service.acquisition.scored_pool import ScoredPool
 from al_service.domain.records import Round, User
 from al_service.domain.states import AnnotationKind, JobState, Role, Stage
 from al_service.ingest.digits import write_digits
+from al_service.learning import checkpoints, networks
 from al_service.learning.inference import predict
 from al_service.learning.minibatches import epoch_minibatches
 from al_service.learning.networks import Network
-from al_service.learning.pixels import stack_pixels
 from al_service.loop.annotations import Answer
-from al_service.loop.ports import image_name
 from al_service.loop.services import Services
 from al_service.rehearsal.labelers import read_truth
 from benchmarks.figures import Lines
@@ -63,6 +62,9 @@ def run(lines: Lines, *, quick: bool) -> None:
         else:
             stages(lines, Case("cifar10", 200, 3), archive, folder / "in-process-cifar10")
         wait(lines, Case("digits", 30, 2 if quick else 6), folder / "digits", folder / "processes")
+        turnaround(lines, Case("digits", 50, 2), "small_cnn", 8, folder / "digits", folder / "probe-digits")
+        if archive is not None and not quick:
+            turnaround(lines, Case("cifar10", 500, 4), "resnet18", 32, archive, folder / "probe-cifar10")
 
 
 # -- stages --------------------------------------------------------------------------------------------------------
@@ -110,9 +112,10 @@ def answer_batch(services: Services, person: User, class_of_hash: Any) -> int:
 def _round_figures(loop: InProcess, case: Case) -> dict[str, dict[str, float]]:
     """The round that has just opened its batch: each stage's figures, and its floor measured now."""
     record = loop.services.rounds.all(PROJECT)[-1]
-    scored = ScoredPool.from_bytes(
-        loop.services.artifacts.get(record.stage_record(Stage.SELECT).result["scores_artifact"])
-    )
+    facts = record.stage_record(Stage.SELECT).result
+    read = loop.services.artifacts.get
+    candidates = ScoredPool.from_bytes(read(facts["candidates_artifact"])).sample_ids
+    scored = ScoredPool.read(read, facts["scores_artifacts"], candidates)
     return {
         "train": _train_figures(record),
         "score": _score_figures(loop, record),
@@ -147,17 +150,16 @@ def _score_figures(loop: InProcess, record: Round) -> dict[str, float]:
     context = current()
     with loop.services.store.read() as tx:
         hashes = [sha256 for _, sha256 in tx.samples.selectable(record.project_id)]
-    artifacts = loop.services.artifacts
-    pixels = stack_pixels(
-        lambda sha256: artifacts.get(image_name(sha256)), hashes, context.network.image_px, cache=context.pixels
-    )
+    counts = loop.services.projects.summary(PROJECT).counts
+    everything = counts.total + counts.train_total + counts.evaluation_total
+    pixels = context.pixel_rows(context.network.image_px, everything).view(hashes)
     part = pixels[:FLOOR_IMAGES]
     ours, floor = forward_beside_floor(context.network, part)
     facts, seconds = record.stage_record(Stage.SCORE).result, _seconds(record, Stage.SCORE)
     floor_seconds = statistics.median(floor) * len(hashes) / len(part)
     return {
         "seconds": seconds,
-        "forward_seconds": facts["forward_seconds"],
+        "forward_seconds": facts["seconds"],
         "images": len(hashes),
         "floor_seconds": floor_seconds,
         "ratio": seconds / floor_seconds,
@@ -221,19 +223,9 @@ def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
 
 def wait(lines: Lines, case: Case, location: Path, folder: Path) -> None:
     """From the last acknowledged answer of a batch to the first assignment of the next, over the real processes."""
-    truth = read_truth(str(location), folder.with_name("processes-truth"))
-    folder.mkdir()
-    with processes(folder, workers=1) as (_, services):
-        services.projects.create(PROJECT, truth.class_names, {"labels_per_round": case.labels_per_round})
-        person = services.accounts.ensure_user("labeler", Role.LABELER)
-        _until(lambda: _imported(services, str(location)))
-        _until(lambda: _has_work(services, person))
-        waits = []
-        for _ in range(case.rounds):
-            answer_batch(services, person, truth.class_of_hash)
-            waits.append(timed(lambda: _until(lambda: _has_work(services, person))))
-        done = services.rounds.all(PROJECT)[1 : case.rounds + 1]
-    in_stages = [sum(_seconds(one, stage) for stage in (Stage.TRAIN, Stage.SCORE, Stage.SELECT)) for one in done]
+    settings = {"labels_per_round": case.labels_per_round}
+    waits, done = _waits(case, settings, location, folder)
+    in_stages = [sum(_stage_seconds(one).values()) for one in done]
     between = [waited - worked for waited, worked in zip(waits, in_stages, strict=True)]
     figures = {
         "seconds": statistics.median(waits),
@@ -243,6 +235,61 @@ def wait(lines: Lines, case: Case, location: Path, folder: Path) -> None:
         "first_seconds": waits[0],
     }
     lines.add("wait_for_next_batch", runs=len(waits), dataset=case.dataset, **figures)
+
+
+def turnaround(lines: Lines, case: Case, network: str, image_px: int, location: Path, folder: Path) -> None:
+    """A probe's rounds: the first, in which the backbone sees every image once, and the later ones, and where the
+    seconds go. The backbone's weights are drawn at random, which takes as long as trained ones.
+    """
+    folder.mkdir()
+    weights = folder / "backbone.safetensors"
+    weights.write_bytes(checkpoints.backbone_to_bytes(networks.build(network, 1, image_px)))
+    settings = {
+        "labels_per_round": case.labels_per_round,
+        "training_mode": "probe",
+        "network": network,
+        "image_px": image_px,
+        "weights": str(weights),
+    }
+    waits, done = _waits(case, settings, location, folder / "data")
+    for waited, record in zip(waits, done, strict=True):
+        train, score = (record.stage_record(stage).result for stage in (Stage.TRAIN, Stage.SCORE))
+        stages_s = _stage_seconds(record)
+        figures = {
+            "seconds": waited,
+            "labels": record.label_count,
+            "pool": score["scored"],
+            "stages": stages_s,
+            "between_stages_seconds": waited - sum(stages_s.values()),
+            "fit_seconds": train["fit_seconds"],
+            "learn_seconds": train["learn_seconds"],
+            "accuracy": record.metrics["accuracy"],
+        }
+        lines.add("probe_turnaround", runs=1, dataset=case.dataset, round=record.number, network=network, **figures)
+
+
+def _waits(case: Case, settings: dict[str, Any], location: Path, folder: Path) -> tuple[list[float], list[Round]]:
+    """Seconds without work after each batch, and the rounds that passed in them.
+
+    Without a reserve: with one, people would go on with the last scores and there would be nothing to wait for.
+    """
+    truth = read_truth(str(location), folder.with_name(f"{folder.name}-truth"))
+    folder.mkdir()
+    settings = {**settings, "reserve_factor": 0.0, "trigger_labels": case.labels_per_round}
+    with processes(folder, workers=1) as (_, services):
+        services.projects.create(PROJECT, truth.class_names, settings)
+        person = services.accounts.ensure_user("labeler", Role.LABELER)
+        _until(lambda: _imported(services, str(location)))
+        _until(lambda: _has_work(services, person))
+        waits = []
+        for _ in range(case.rounds):
+            answer_batch(services, person, truth.class_of_hash)
+            waits.append(timed(lambda: _until(lambda: _has_work(services, person))))
+        return waits, services.rounds.all(PROJECT)[1 : case.rounds + 1]
+
+
+def _stage_seconds(record: Round) -> dict[str, float]:
+    return {stage.value: _seconds(record, stage) for stage in (Stage.TRAIN, Stage.SCORE, Stage.SELECT)}
 
 
 def _imported(services: Services, location: str) -> bool:

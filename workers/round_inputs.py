@@ -13,6 +13,7 @@ from workers.context import WorkerContext
 from workers.running import JobRun
 
 SMALL_CNN_SIDES = (8, 16, 24, 32, 48, 64)
+SMALL_IMAGE_FAMILY = "cifar_"
 TORCHVISION_PX = 224
 SIZES_LOOKED_AT = 2000
 
@@ -62,12 +63,12 @@ def class_indices(rows: Sequence[LabelledImage], class_names: Sequence[str]) -> 
 def choose_image_px(config: ProjectConfig, sizes: Sequence[tuple[int, int]]) -> int:
     """Side of the square the model sees: as set, else from the images' median short side.
 
-    small_cnn takes the smallest of its usual sides that is not below it (at most 64); other networks take 224, or the
-    images' own size when that is smaller and at least 32.
+    Networks for small images (small_cnn, cifar_resnet20) take the smallest of the usual sides that is not below it (at
+    most 64); the others take 224, or the images' own size when that is smaller and at least 32.
     """
     if config.image_px:
         return config.image_px
     short = int(np.median([min(size) for size in sizes])) if sizes else SMALL_CNN_SIDES[-1]
-    if config.network == networks.SMALL_CNN:
+    if config.network == networks.SMALL_CNN or config.network.startswith(SMALL_IMAGE_FAMILY):
         return next((side for side in SMALL_CNN_SIDES if side >= short), SMALL_CNN_SIDES[-1])
     return min(TORCHVISION_PX, max(32, short))

@@ -31,7 +31,9 @@ from workers.training_states import KeptStates
 CLASSES_TO_TRAIN = 2
 PROBE = "probe"
 #: Metrics that the model's record repeats, so that models can be compared without their rounds.
-KEPT_METRICS = ("accuracy", "accuracy_ci95", "macro_f1", "ece", "nll", "evaluation_samples")
+KEPT_METRICS = (
+    "accuracy", "accuracy_ci95", "macro_f1", "ece", "brier", "nll", "evaluation_samples", "evaluation_fingerprint"
+)  # fmt: skip
 
 
 def train(context: WorkerContext, run: JobRun) -> None:
@@ -168,6 +170,9 @@ def _learn(material: _Material, labelled: Rows, states: KeptStates) -> tuple[Lea
     learn = round_model.fit_head if material.is_frozen else round_model.finetune
     with threads_for(inputs.image_px, material.device):
         learned = learn(lesson, material.network, means)
+    if evaluation is not None:
+        measured_on = [inputs.evaluation[position] for position in evaluation.positions]
+        learned.metrics["evaluation_fingerprint"] = data_fingerprint(measured_on)
     return learned, time.perf_counter() - started
 
 
