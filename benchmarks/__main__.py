@@ -9,7 +9,7 @@ import click
 
 from benchmarks.figures import Lines
 
-NAMES = ("labelers", "pretraining", "rounds", "scoring", "strategies")
+NAMES = ("labelers", "pretraining", "rounds", "scoring", "strategies", "training")
 
 
 @click.command()
