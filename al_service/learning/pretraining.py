@@ -32,7 +32,7 @@ from al_service.learning.pretraining_probe import (
     InvalidPretrainingSetError,
     NeighbourProbe,
     checked_probe,
-    knn_accuracy,
+    neighbour_accuracy,
     spread_and_rank,
 )
 from al_service.learning.pretraining_state import Progress
@@ -170,7 +170,7 @@ def pretrain(
         run = _Run(network.to(device), pixels, config, device, on_progress, on_state)
         resumed_step, refused = run.take_up(state)
         if labelled is not None and resumed_step == 0:
-            run.progress.knn_accuracy_before = knn_accuracy(network, labelled, device)
+            run.progress.knn_accuracy_before = neighbour_accuracy(network, labelled, device)
         run.to_the_end()
     network.eval()
     return network, _report(run, labelled, resumed_step, refused)
@@ -281,7 +281,12 @@ class _Run:
 def _report(run: _Run, probe: NeighbourProbe | None, resumed_step: int, refused: str) -> PretrainReport:
     progress, count = run.progress, len(run.pixels)
     rows = np.unique(np.linspace(0, count - 1, min(count, _SPREAD_IMAGES)).astype(np.int64))
-    spread, rank = spread_and_rank(predict(run.network, run.pixels[rows], device=run.device).embeddings)
+    embeddings = predict(run.network, run.pixels[rows], device=run.device).embeddings
+    if not np.isfinite(embeddings).all():
+        raise TrainingDivergedError(
+            f"embeddings are NaN or beyond half precision at learning_rate {run.config.learning_rate}; lower it"
+        )
+    spread, rank = spread_and_rank(embeddings)
     collapsed = spread < COLLAPSED_SPREAD
     warning = (
         f"the embeddings of {len(rows)} images are all but the same (spread {spread:.4f}, expected at least "
@@ -295,7 +300,7 @@ def _report(run: _Run, probe: NeighbourProbe | None, resumed_step: int, refused:
         images_per_s=run.config.epochs * count / max(progress.seconds, 1e-9),
         loss=tuple(progress.losses),
         knn_accuracy_before=progress.knn_accuracy_before,
-        knn_accuracy=None if probe is None else knn_accuracy(run.network, probe, run.device),
+        knn_accuracy=None if probe is None else neighbour_accuracy(run.network, probe, run.device),
         spread=spread,
         effective_rank=rank,
         collapsed=collapsed,

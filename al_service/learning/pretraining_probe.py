@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from al_service.errors import InvalidInputError
 from al_service.learning.inference import predict
+from al_service.learning.neighbours import knn_accuracy
 from al_service.learning.networks import Network
 from al_service.learning.pixels import check_pixels
-
-NEIGHBOURS = 20
 
 
 class InvalidPretrainingSetError(InvalidInputError):
@@ -62,23 +61,15 @@ def spread_and_rank(embeddings: np.ndarray) -> tuple[float, float]:
     return math.sqrt(total), float(torch.special.entr(shares).sum().exp())
 
 
-def knn_accuracy(network: Network, probe: NeighbourProbe, device: str | torch.device = "cpu") -> float:
-    """Share of the probe's evaluation images whose class most of their 20 nearest (by cosine) have."""
-    bank = _units(predict(network, probe.pixels, device=device).embeddings)
-    classes = torch.from_numpy(np.asarray(probe.class_indices, np.int64))
-    shown = _units(predict(network, probe.eval_pixels, device=device).embeddings)
-    votes_for = nn.functional.one_hot(classes).float()
-    found = torch.cat(
-        [
-            votes_for[(part @ bank.T).topk(min(NEIGHBOURS, len(bank)), dim=1).indices].sum(1).argmax(1)
-            for part in shown.split(1024)
-        ]
+def neighbour_accuracy(network: Network, probe: NeighbourProbe, device: str | torch.device = "cpu") -> float:
+    """Share of the probe's evaluation images whose class their 20 nearest vote for; see neighbours.knn_accuracy."""
+    return knn_accuracy(
+        predict(network, probe.pixels, device=device).embeddings,
+        probe.class_indices,
+        predict(network, probe.eval_pixels, device=device).embeddings,
+        probe.eval_class_indices,
+        device=device,
     )
-    return float((found.numpy() == np.asarray(probe.eval_class_indices)).mean())
-
-
-def _units(embeddings: np.ndarray) -> Tensor:
-    return nn.functional.normalize(torch.from_numpy(embeddings.astype(np.float32)), dim=1)
 
 
 def checked_probe(probe: NeighbourProbe, image_px: int) -> NeighbourProbe:

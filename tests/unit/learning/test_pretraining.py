@@ -13,7 +13,7 @@ from al_service.learning.pretraining import PretrainConfig, pretrain
 from al_service.learning.pretraining_probe import (
     InvalidPretrainingSetError,
     NeighbourProbe,
-    knn_accuracy,
+    neighbour_accuracy,
     spread_and_rank,
 )
 from al_service.learning.training import TrainingDivergedError
@@ -55,7 +55,7 @@ def test_neighbours_are_of_the_same_digit_more_often_after_pretraining_without_a
     config = PretrainConfig(epochs=6, minibatch_size=128, views=views_for(8), seed=1)
     network, report = pretrain("small_cnn", digits.pixels[:1000], config, probe=probe)
     assert report.knn_accuracy_before < report.knn_accuracy
-    assert report.knn_accuracy == knn_accuracy(network, probe)
+    assert report.knn_accuracy == neighbour_accuracy(network, probe)
     assert report.loss[-1] < report.loss[0] < math.log(2 * 128)
     assert (report.images, report.epochs, report.steps, len(report.loss)) == (1000, 6, 48, 6)
     assert report.images_per_s == pytest.approx(6000 / report.seconds)
