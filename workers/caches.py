@@ -58,6 +58,8 @@ def pixels_of(context: WorkerContext, run: JobRun, hashes: Sequence[str], image_
         good = [sha256 for sha256 in wanted if sha256 not in set(bad)] if bad else wanted
         if good:
             store.append(good, pixels)
+    if len(missing) > chunk:
+        store.compact(everything=True)  # training reads at random, which is fastest from few large shards
     return _without(store, hashes, unreadable)
 
 

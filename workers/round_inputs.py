@@ -72,3 +72,8 @@ def choose_image_px(config: ProjectConfig, sizes: Sequence[tuple[int, int]]) -> 
     if config.network == networks.SMALL_CNN or config.network.startswith(SMALL_IMAGE_FAMILY):
         return next((side for side in SMALL_CNN_SIDES if side >= short), SMALL_CNN_SIDES[-1])
     return min(TORCHVISION_PX, max(32, short))
+
+
+def precision_of(config: ProjectConfig) -> str:
+    """How exactly networks compute, as `inference.predict` takes it."""
+    return "float32" if config.mixed_precision == "off" else "auto"

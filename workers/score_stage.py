@@ -22,7 +22,7 @@ from al_service.loop.shards import shard_size
 from workers.caches import embeddings_of, pixels_of
 from workers.context import WorkerContext
 from workers.models import scoring_network
-from workers.round_inputs import round_of
+from workers.round_inputs import precision_of, round_of
 from workers.running import JobRun
 
 
@@ -130,6 +130,7 @@ class _Scorer:
             device=self._device,
             mc_passes=self._passes,
             seed=seed,
+            precision=precision_of(self._record.config),
             sizes=self._context.minibatch_sizes,
             on_progress=lambda done, total: self._run.progress(done, total, words),
         )

@@ -4,8 +4,11 @@ How a model is trained, calibrated and measured is in al_service/learning/round_
 database, images and earlier models become its arrays, and its result becomes rows again.
 """
 
+import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +18,9 @@ from al_service.domain.records import ModelRecord
 from al_service.domain.states import Stage
 from al_service.domain.strategy_names import STRATEGIES
 from al_service.errors import InvalidInputError
-from al_service.learning import checkpoints, device, networks, round_model
+from al_service.learning import checkpoints, device, networks, round_model, training
 from al_service.learning.checkpoints import Checkpoint
+from al_service.learning.distributed import train_distributed
 from al_service.learning.round_model import Examples, Learned, Lesson, Means
 from al_service.learning.threads import threads_for
 from al_service.loop.ports import LabelledImage
@@ -24,7 +28,7 @@ from al_service.loop.rounds import StageResult, data_fingerprint
 from workers.caches import Rows, embeddings_of, pixels_of
 from workers.context import WorkerContext
 from workers.models import keep_warm, read_checkpoint
-from workers.round_inputs import RoundInputs, class_indices, read_round_inputs
+from workers.round_inputs import RoundInputs, class_indices, precision_of, read_round_inputs
 from workers.running import JobRun
 from workers.training_states import KeptStates
 
@@ -162,18 +166,46 @@ def _learn(material: _Material, labelled: Rows, states: KeptStates) -> tuple[Lea
     )
     means = Means(
         device=material.device,
+        trainer=_trainer(context, run),
+        precision=precision_of(inputs.config),
         states=states,
         state_every_s=context.settings.training_state_every_s,
         sizes=context.minibatch_sizes,
         on_progress=run.progress,
     )
     learn = round_model.fit_head if material.is_frozen else round_model.finetune
-    with threads_for(inputs.image_px, material.device):
-        learned = learn(lesson, material.network, means)
+    try:
+        with threads_for(inputs.image_px, material.device):
+            learned = learn(lesson, material.network, means)
+    finally:
+        _clear_scratch(context, run)
     if evaluation is not None:
         measured_on = [inputs.evaluation[position] for position in evaluation.positions]
         learned.metrics["evaluation_fingerprint"] = data_fingerprint(measured_on)
     return learned, time.perf_counter() - started
+
+
+def _trainer(context: WorkerContext, run: JobRun) -> round_model.Trainer:
+    """Trains in this process, or in as many as the setting says."""
+    processes = context.settings.train_processes
+    if processes == 1:
+        return training.train
+    _clear_scratch(context, run)
+    work_dir = _scratch(context) / f"train-{run.job.id}-{run.job.attempt}"
+    work_dir.mkdir(parents=True, exist_ok=True)
+    return partial(train_distributed, processes=processes, work_dir=work_dir)
+
+
+def _clear_scratch(context: WorkerContext, run: JobRun) -> None:
+    """Remove what this attempt, or a killed one before it, left; one that is superseded and still runs stores nothing
+    anyway.
+    """
+    for left in _scratch(context).glob(f"train-{run.job.id}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _scratch(context: WorkerContext) -> Path:
+    return context.settings.data_dir.resolve() / "scratch"
 
 
 def _store_model(

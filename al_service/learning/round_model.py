@@ -8,8 +8,9 @@ and its calibrated figures are cross-fitted (calibration.py). Where a model also
 same model without them is trained and measured beside it, so that the difference is a number and not a hope.
 """
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from al_service.domain.project_config import ProjectConfig
 from al_service.learning import curriculum, training
 from al_service.learning.calibration import Calibration, calibrate
 from al_service.learning.checkpoints import Checkpoint
+from al_service.learning.consistency import ConsistencyLoss
 from al_service.learning.evaluation import Evaluation
 from al_service.learning.inference import Inference, head_outputs, predict
 from al_service.learning.minibatch_size import MinibatchSizes
@@ -96,6 +98,7 @@ class Means:
     states: TrainingStates | None = None
     state_every_s: float = 30.0
     sizes: MinibatchSizes | None = None
+    precision: str = "auto"
     on_progress: OnProgress = field(default=lambda done, total, words: None)
 
 
@@ -111,7 +114,26 @@ def finetune(lesson: Lesson, network: Network, means: Means) -> Learned:
     facts: dict[str, Any] = {"mode": "finetune", "labels": len(lesson.labelled.class_indices)}
     facts |= _warm_started(lesson, network)
     order, words = _order(lesson, means)
-    report = _train(lesson, network, means, "main", order=order, words="training")
+    metrics: dict[str, Any] = {}
+    if _learns_from_unlabelled(lesson, "pseudo_labels"):
+        consistency = ConsistencyLoss(
+            lesson.unlabelled,
+            lesson.labelled.class_indices,
+            len(lesson.class_names),
+            augment=lesson.config.augment,
+            minibatch_size=lesson.config.minibatch_size,
+            seed=lesson.seed,
+        )
+        plain = copy.deepcopy(network)
+        _train(lesson, plain, means, "plain", order=order, words="training without unlabelled images")
+        measured = _measured(lesson, plain, means)
+        metrics |= {"plain": summary_of(measured.after)} if measured else {}
+        # A loss that reads images of its own stays in this process, also where several could share the work.
+        alone = replace(means, trainer=training.train)
+        report = _train(lesson, network, alone, "main", order=order, extra_loss=consistency, words="training")
+        facts |= {"unlabelled_seen": consistency.seen, "unlabelled_used": consistency.used}
+    else:
+        report = _train(lesson, network, means, "main", order=order, words="training")
     facts |= words | {
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,
@@ -122,7 +144,11 @@ def finetune(lesson: Lesson, network: Network, means: Means) -> Learned:
         "resumed_from_epoch": report.resumed_from_epoch,
     }
     embeddings = _outputs(network, lesson.labelled.values, means, "looking at labelled images").embeddings
-    return _learned(lesson, network, means, facts, _label_noise(lesson, embeddings))
+    return _learned(lesson, network, means, facts, metrics | _label_noise(lesson, embeddings))
+
+
+def _learns_from_unlabelled(lesson: Lesson, how: str) -> bool:
+    return lesson.config.semi_supervised == how and lesson.unlabelled is not None and len(lesson.unlabelled) > 0
 
 
 def _warm_started(lesson: Lesson, network: Network) -> dict[str, Any]:
@@ -226,7 +252,7 @@ def fit_head(lesson: Lesson, network: Network, means: Means) -> Learned:
         "converged": probe.converged,
     }
     metrics = _label_noise(lesson, embeddings, l2=probe.l2)
-    if config.semi_supervised == "label_spreading" and lesson.unlabelled is not None and len(lesson.unlabelled):
+    if _learns_from_unlabelled(lesson, "label_spreading"):
         plain = _measured(lesson, network, means)
         means.on_progress(0, 1, "spreading labels to unlabelled images")
         both = spread_probe(
@@ -296,6 +322,7 @@ def _outputs(network: Network, values: Any, means: Means, words: str) -> Inferen
         values,
         device=means.device,
         sizes=means.sizes,
+        precision=means.precision,
         on_progress=lambda done, total: means.on_progress(done, total, words),
     )
 

@@ -234,6 +234,38 @@ class TestGoingOn:
         assert not [name for name in loop.services.artifacts.names("rounds/") if "training-" in name]
 
 
+class TestSeveralProcesses:
+    @pytest.mark.parametrize("settings_values", [{"train_processes": 2}])
+    def test_two_processes_train_one_model(self, loop: Loop, digits: Path, mia: User) -> None:
+        a_loop_over(loop, digits, epochs_max=20, labels_per_round=100)
+        loop.answer_all("digits", mia)
+        loop.work()
+        record = loop.services.rounds.get("digits", 2)
+        assert record.state is RoundState.ANNOTATING
+        assert record.metrics["accuracy"] > 0.5
+        assert list((loop.settings.data_dir / "scratch").glob("train-*")) == []
+
+
+class TestUnlabelledImages:
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"training_mode": "finetune", "semi_supervised": "pseudo_labels"},
+            {"training_mode": "probe", "semi_supervised": "label_spreading"},
+        ],
+    )
+    def test_what_they_bring_is_measured_beside_the_plain_model(
+        self, loop: Loop, digits: Path, mia: User, settings: dict[str, Any]
+    ) -> None:
+        a_loop_over(loop, digits, epochs_max=4, **settings)
+        loop.answer_all("digits", mia)
+        loop.work()
+        metrics = loop.services.rounds.get("digits", 2).metrics
+        assert metrics["evaluation_samples"] == 370
+        assert 0 < metrics["plain"]["accuracy"] < 1
+        assert metrics["plain"]["nll"] != metrics["nll"]
+
+
 def stop_after(loop: Loop, epochs: int) -> None:
     """From now on the worker is asked to stop once that many epochs have been kept."""
     current = context.current()
