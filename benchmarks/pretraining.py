@@ -42,6 +42,7 @@ class Case:
     cpu_seconds: float
     seeds: int = 1
     minibatch_size: int = 128
+    labels: tuple[int, ...] = LABELS
 
     @property
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +57,7 @@ def run(lines: Lines, *, quick: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-pretraining-") as name, one_thread():
         digits = read_digits(Path(name) / "digits")
         if quick:
-            measure(lines, Case(digits, views_for(DIGITS_PX), 5.0), ours)
+            measure(lines, Case(digits, views_for(DIGITS_PX), 5.0, labels=LABELS[:1]), ours)
             print("pretraining: CIFAR-10 is left out of a quick run")
             return
         measure(lines, Case(digits, views_for(DIGITS_PX), 12.0), everything)
@@ -107,7 +108,7 @@ def worth(network: Network, case: Case) -> dict[str, Any]:
     pixels, classes = case.images.pixels, case.images.class_indices
     embeddings = predict(network, pixels).embeddings
     found: dict[str, Any] = {}
-    for count in LABELS:
+    for count in case.labels:
         right = []
         for draw in range(DRAWS):
             rows = np.random.default_rng(draw).permutation(pool)[:count]
@@ -124,7 +125,7 @@ def finetuned(case: Case, pretrained: Network | None, seed: int) -> dict[str, fl
     pool, kept = case.rows
     pixels, classes = case.images.pixels, case.images.class_indices
     found = {}
-    for count in LABELS:
+    for count in case.labels:
         rows = np.random.default_rng(seed).permutation(pool)[:count]
         network = networks.build(NETWORK, case.images.class_count, case.images.image_px, seed=seed)
         if pretrained is not None:

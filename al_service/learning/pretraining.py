@@ -67,7 +67,7 @@ class PretrainConfig:
     """
 
     epochs: int = 50
-    minibatch_size: int = 256
+    minibatch_size: int = 128
     learning_rate: float = 0.002
     weight_decay: float = 1e-4
     temperature: float = 0.2
