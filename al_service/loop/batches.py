@@ -86,7 +86,7 @@ def close(tx: Transaction, record: Round, why: str, now: datetime) -> None:
     annotate = record.stage_record(Stage.ANNOTATE)
     seconds = (now - annotate.started_at).total_seconds() if annotate.started_at else 0.0
     answered = record.answered_count
-    rate = answered / seconds * 60 if seconds > 0 else None
+    rate = answered / seconds * 60 if answered and seconds > 0 else None
     facts = {"why": why, "answered": answered, "labels_per_minute": rate}
     over = StageUpdate(state=StageState.DONE, finished_at=now, seconds=seconds, result={"answered": answered})
     tx.rounds.set_stage(record.id, Stage.ANNOTATE, over)

@@ -357,9 +357,6 @@ class RoundRows(Protocol):
     def set_stage(self, round_id: int, stage: Stage, update: StageUpdate) -> None:
         """Change the given fields of one stage. error="" clears it."""
 
-    def find_model(self, round_id: int) -> ModelRecord | None:
-        """As `ModelRows.find_of_round`."""
-
 
 class ModelRows(Protocol):
     """The model registry: models, and which one was the project's when."""

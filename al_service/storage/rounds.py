@@ -8,12 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import ModelRecord, Project, Round, RoundStage
+from al_service.domain.records import Project, Round, RoundStage
 from al_service.domain.states import STAGE_ORDER, RoundState, SelectionState, Stage, StageState
 from al_service.errors import ConflictError, NotFoundError
 from al_service.loop.ports import StageUpdate
 from al_service.storage.dialect import insert_into, wait_for
-from al_service.storage.models import SqlModelRows
 from al_service.storage.schema import is_, round_stages, rounds, selections
 
 OPEN_STATES = tuple(state for state in RoundState if state.is_open)
@@ -202,10 +201,6 @@ class SqlRoundRows:
         here = (round_stages.c.round_id == round_id) & (round_stages.c.stage == stage)
         if self._connection.execute(sa.update(round_stages).where(here).values(values)).rowcount == 0:
             raise _no_round(round_id)
-
-    def find_model(self, round_id: int) -> ModelRecord | None:
-        """As `SqlModelRows.find_of_round`."""
-        return SqlModelRows(self._connection).find_of_round(round_id)
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class TestRows:
                 tx.models.add(imported(kind=ModelKind.BACKBONE, class_names=(), model_hash=one)) for one in "aab"
             )
         with world.store.read() as tx:
-            assert tx.models.find_of_round(first.id) == tx.rounds.find_model(first.id) == made[2]
+            assert tx.models.find_of_round(first.id) == made[2]
             assert tx.models.find_of_round(second.id) == made[1]
             assert tx.models.find_of_round(999) is None
             assert tx.models.find_by_hash(1, ModelKind.BACKBONE, "a") == new != old

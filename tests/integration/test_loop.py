@@ -41,7 +41,7 @@ def test_a_round_is_a_record_that_replays_the_same_ids(digits_loop: Loop) -> Non
     assert second.model_hash is not None
     assert second.data_fingerprint is not None
     with loop.services.store.read() as tx:
-        model = tx.rounds.find_model(second.id)
+        model = tx.models.find_of_round(second.id)
         selections = tx.queue.selections(second.id)
     assert model is not None
     assert model.model_hash == second.model_hash
@@ -135,7 +135,7 @@ def test_a_superseded_attempt_stores_nothing(digits_loop: Loop) -> None:
     jobs.train(job.id, 1)
     assert loop.services.jobs.get(job.id).state is JobState.QUEUED
     with loop.services.store.read() as tx:
-        assert tx.rounds.find_model(claimed.round_id or 0) is None
+        assert tx.models.find_of_round(claimed.round_id or 0) is None
     loop.work()
     assert loop.services.rounds.get("digits", 2).state is RoundState.ANNOTATING
     assert loop.services.rounds.get("digits", 2).stage_record(Stage.TRAIN).attempt == 2
