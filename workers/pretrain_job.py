@@ -7,6 +7,7 @@ import numpy as np
 
 from al_service.domain.model_kinds import ModelKind
 from al_service.domain.records import ModelRecord, Project
+from al_service.errors import InvalidInputError
 from al_service.learning import checkpoints, device, networks
 from al_service.learning.pretraining import PretrainConfig
 from al_service.learning.pretraining import pretrain as pretrain_backbone
@@ -44,6 +45,7 @@ def pretrain(context: WorkerContext, run: JobRun) -> None:
                 epochs=run.job.payload["epochs"],
                 views=views_for(image_px, flip=config.augment == "shift+flip"),
                 seed=config.seed,
+                mixed_precision=config.mixed_precision,
                 state_every_s=context.settings.training_state_every_s,
             ),
             weights="none" if config.weights == "pretrained" else config.weights,
@@ -53,6 +55,8 @@ def pretrain(context: WorkerContext, run: JobRun) -> None:
             on_state=lambda state: states.keep("state", state),
             probe=_probe(context, run, project, labelled, evaluation, image_px),
         )
+    if report.collapsed:
+        raise InvalidInputError(f"the backbone is of no use and was not kept: {report.warning}")
     facts = asdict(report) | {"image_px": image_px, "unreadable": len(rows.unreadable), "device": str(torch_device)}
     _register(context, run, project, network, facts)
     states.clear()

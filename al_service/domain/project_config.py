@@ -122,7 +122,11 @@ class ProjectConfig:
         0.0, "weight penalty of the probe; 0 = chosen by cross-validation each round", low=0.0, high=1e6
     )
     pretrain_epochs: int = _setting(
-        50, "passes over the pool when `al pretrain` trains a backbone without labels", low=1, high=10_000
+        50,
+        "passes over the pool when `al pretrain` trains a backbone without labels; 50 over 50,000 images of 32 px take "
+        "about three hours on a CPU core",
+        low=1,
+        high=10_000,
     )
     promote: str = _setting(
         "if_better",
