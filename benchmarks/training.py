@@ -51,7 +51,7 @@ def run(lines: Lines, *, quick: bool) -> None:
     """Digits with all options, then CIFAR-10 at 32 px where the caller has it."""
     with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
         digits = read_digits(Path(name) / "digits")
-        beside_floor(lines, digits, Case("small_cnn", 1000, 1 if quick else 3, 3 if quick else 9), Path(name))
+        beside_floor(lines, digits, Case("small_cnn", 1000, 1 if quick else 2, 3 if quick else 15), Path(name))
         options(lines, digits, Case("small_cnn", 1000, 1, 1 if quick else 5))
     archive = cifar10_archive()
     if quick:
@@ -61,9 +61,9 @@ def run(lines: Lines, *, quick: bool) -> None:
     else:
         with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
             cifar10 = read_cifar10(archive, 2000)
-            beside_floor(lines, cifar10, Case("small_cnn", 2000, 1, 5), Path(name))
-            beside_floor(lines, cifar10, Case("resnet18", 256, 1, 5), Path(name))
-            options(lines, cifar10, Case("small_cnn", 1000, 1, 3))
+            beside_floor(lines, cifar10, Case("small_cnn", 640, 1, 11), Path(name))
+            beside_floor(lines, cifar10, Case("resnet18", 192, 1, 7), Path(name))
+            options(lines, cifar10, Case("small_cnn", 400, 1, 5))
 
 
 # -- beside the floor ----------------------------------------------------------------------------------------------
@@ -80,10 +80,16 @@ def beside_floor(lines: Lines, images: ImageSet, case: Case, folder: Path) -> No
         return networks.build(case.network, images.class_count, images.image_px)
 
     with threads_for(images.image_px, CPU) as threads:
-        ours, floor = [], []
-        for _ in range(case.turns):
-            ours.append(_seconds(lambda network: training.train(network, mapped, labels, config), build))
-            floor.append(_seconds(lambda network: plain_loop(network, mapped, labels, config), build))
+        work: dict[str, Callable[[Network], object]] = {
+            "ours": lambda network: training.train(network, mapped, labels, config),
+            "floor": lambda network: plain_loop(network, mapped, labels, config),
+        }
+        turns: list[dict[str, Spent]] = []
+        for turn in range(case.turns):
+            # Who goes first changes: a machine that gets busier or warmer in a turn favours neither.
+            order = list(work) if turn % 2 else list(reversed(work))
+            turns.append({name: spent(work[name], build()) for name in order})
+    ratios = [turn["ours"].seconds / turn["floor"].seconds for turn in turns]
     lines.add(
         "epoch",
         runs=case.turns,
@@ -91,10 +97,11 @@ def beside_floor(lines: Lines, images: ImageSet, case: Case, folder: Path) -> No
         network=case.network,
         images=case.count,
         threads=threads,
-        seconds=statistics.median(ours) / case.epochs,
-        floor_seconds=statistics.median(floor) / case.epochs,
-        ratio=statistics.median(mine / its for mine, its in zip(ours, floor, strict=True)),
-        ratios=[mine / its for mine, its in zip(ours, floor, strict=True)],
+        seconds=statistics.median(turn["ours"].seconds for turn in turns) / case.epochs,
+        floor_seconds=statistics.median(turn["floor"].seconds for turn in turns) / case.epochs,
+        ratio=statistics.median(ratios),
+        ratios=sorted(ratios),
+        cpu_ratio=statistics.median(turn["ours"].cpu_seconds / turn["floor"].cpu_seconds for turn in turns),
     )
 
 
@@ -122,30 +129,40 @@ def plain_loop(network: Network, pixels: np.ndarray, labels: np.ndarray, config:
     return value
 
 
-def _seconds(work: Callable[[Network], object], build: Callable[[], Network]) -> float:
-    network = build()
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Spent:
+    """Seconds on the clock, and of all cores together: on a busy machine the latter are steadier."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def spent(work: Callable[[Network], object], network: Network) -> Spent:
+    """What it takes to do that with the network."""
+    started, cpu_started = time.perf_counter(), time.process_time()
     work(network)
-    return time.perf_counter() - started
+    return Spent(time.perf_counter() - started, time.process_time() - cpu_started)
 
 
 # -- options -------------------------------------------------------------------------------------------------------
 
 
 def options(lines: Lines, images: ImageSet, case: Case) -> None:
-    """Seconds with each option over seconds without any, in turns."""
+    """Processor seconds with each option over those without any, in turns."""
     pixels, labels = images.pixels[: case.count], images.class_indices[: case.count]
     plain = TrainConfig(epochs_max=case.epochs, augment="none")
 
     def seconds(name: str | None) -> float:
         config = plain if name is None else replace(plain, **OPTIONS[name])
         recorded = name == "record_samples"
-        return _seconds(
+        return spent(
             lambda network: training.train(network, pixels, labels, config, record_samples=recorded),
-            lambda: networks.build(case.network, images.class_count, images.image_px),
-        )
+            networks.build(case.network, images.class_count, images.image_px),
+        ).cpu_seconds
 
     with threads_for(images.image_px, CPU):
         turns = [{"none": seconds(None), **{name: seconds(name) for name in OPTIONS}} for _ in range(case.turns)]
     ratios = {name: statistics.median(turn[name] / turn["none"] for turn in turns) for name in OPTIONS}
-    lines.add("options", runs=case.turns, dataset=images.name, network=case.network, images=case.count, ratios=ratios)
+    lines.add(
+        "options", runs=case.turns, dataset=images.name, network=case.network, images=case.count, cpu_ratios=ratios
+    )

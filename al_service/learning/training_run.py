@@ -94,9 +94,11 @@ class TrainingRun:
         self.precision = Precision.chosen(device, config.mixed_precision)
         if device.type == "cuda":
             network.to(memory_format=torch.channels_last)
-        # Fused: on two cores a step of small_cnn took 0.3 ms with it and 1.9 ms without.
+        # Once: walking through all modules in every step takes as long as the optimiser.
+        self.parameters = list(network.parameters())
+        # Fused: a step of small_cnn takes 0.3 ms with it and 1.9 ms without, on one thread.
         self.optimiser = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.average = AveragedNetwork(network, config.ema_decay) if config.ema_decay else None
         self.forward = ranks.wrapped(network, device)
@@ -181,7 +183,7 @@ class TrainingRun:
         return float(self.ranks.summed(total)) / count
 
     def _one_step(self, minibatch: Minibatch, step: int, samples: Tensor, found: Tensor) -> Tensor:
-        """Gradients of one minibatch; the sum of its losses. Adds the loss and the largest gradient to `found`."""
+        """Gradients of one minibatch; the sum of its losses. Adds the loss and the gradients' extent to `found`."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(step, self.steps_max)
         self.optimiser.zero_grad()
@@ -197,7 +199,7 @@ class TrainingRun:
         self.precision.backward(objective)
         found[0] += objective.detach()
         if not self.precision.skips_overflow:
-            found[1] += _largest([one.grad for one in self.network.parameters() if one.grad is not None])
+            found[1] += _extent([one.grad for one in self.parameters if one.grad is not None])
         if self.hooks.record_samples:
             self._record(samples, logits.detach(), minibatch)
         return total.detach()
@@ -230,7 +232,7 @@ class TrainingRun:
     def _check_weights(self) -> None:
         step = self.progress.epoch * self.plan.steps
         weights = [one for one in self.network.state_dict().values() if one.is_floating_point()]
-        if not math.isfinite(float(_largest(weights))):
+        if not math.isfinite(float(_extent(weights))):
             self._diverged("the weights", step)
         if self.precision.exhausted():
             self._diverged("the gradients", step)
@@ -307,9 +309,11 @@ def _seed(*facts: int) -> int:
     return int(np.random.SeedSequence(facts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _largest(tensors: list[Tensor]) -> Tensor:
-    """The largest absolute number in them; NaN or infinite where one of them is.
-
-    Not the Euclidean norm: squares of finite numbers overflow.
-    """
+def _extent(tensors: list[Tensor]) -> Tensor:
+    """A number that is finite where all of theirs are, and only there."""
+    if tensors[0].device.type == "cpu":
+        # Ten times as quick as looking for the largest number. Squares of finite numbers may overflow: then look.
+        norm = torch.stack(torch._foreach_norm(tensors)).amax()
+        if math.isfinite(norm):
+            return norm
     return torch.stack(torch._foreach_norm(tensors, torch.inf)).amax()
