@@ -3,7 +3,12 @@
 import pytest
 import torch
 
+from al_service.learning import networks
 from al_service.learning.precision import Precision
+from al_service.learning.ranks import Ranks
+from al_service.learning.train_config import TrainConfig
+from al_service.learning.training_run import Hooks, TrainingRun
+from al_service.learning.training_state import TrainingState
 
 CPU = torch.device("cpu")
 
@@ -46,3 +51,27 @@ def test_float16_leaves_out_steps_that_overflow_and_says_when_none_is_left():
         precision.step(optimiser)
     assert weight.item() == 1.0
     assert precision.exhausted()
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_a_training_in_half_precision_learns_and_goes_on_from_its_state(digits, half):
+    config = TrainConfig(epochs_max=4, augment="none", ema_decay=0.5, focal_gamma=1.0)
+
+    def run(hooks: Hooks, state: TrainingState | None = None) -> TrainingRun:
+        with torch.random.fork_rng():
+            network = networks.build("small_cnn", 10, 8)
+            run = TrainingRun(network, digits.pixels[:32], digits.class_indices[:32], config, CPU, hooks, Ranks())
+            run.precision = Precision(CPU, half)
+            if state is not None:
+                run.take_up(state)
+            assert run.to_the_end() == "epochs_max"
+        return run
+
+    states: list[bytes] = []
+    whole = run(Hooks(on_state=states.append, state_every_s=0, record_samples=True))
+    assert whole.progress.train_losses[-1] < whole.progress.train_losses[0]
+    assert all(value.dtype != half for value in whole.network.state_dict().values())
+    resumed = run(Hooks(record_samples=True), TrainingState.from_bytes(states[1], ""))
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[key])
+    assert whole.precision.scaler.state_dict() == resumed.precision.scaler.state_dict()
