@@ -14,6 +14,7 @@ them, all together, at most 1 / (L + 2) of the probability, by the rule of succe
 labels were seen without them. The same holds with labels of one class only, where the probe is a constant.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -137,7 +138,7 @@ def fit_probe(
     started = time.perf_counter()
     if class_count < 1:
         raise InvalidInputError(f"class_count is {class_count}, expected at least 1")
-    if l2 is not None and not 0 < l2 < float("inf"):
+    if l2 is not None and not 0 < l2 < math.inf:
         raise InvalidInputError(f"l2 is {l2}, expected above 0; None chooses it")
     samples = _checked_embeddings(embeddings).to(device)
     targets = _checked_targets(class_indices, len(samples), class_count).to(device)
@@ -149,9 +150,10 @@ def fit_probe(
     used = weights > 0
     fit = _Fit(samples[used], targets[used], weights[used])
     tried: tuple[TriedL2, ...] = ()
+    nearby = None
     if l2 is None:
-        l2, tried = fit.choose_l2(seed)
-    found = fit.solve(l2, start)
+        l2, tried, nearby = fit.choose_l2(seed)
+    found = fit.solve(l2, start, nearby)
     full_weights, full_bias = fit.on_raw_embeddings(found)
     return Probe(
         weights=full_weights.float().cpu().numpy(),
@@ -237,8 +239,8 @@ class _Fit:
         self.scale = torch.where(largest > 0, deviation.clamp_min(largest * _LEAST_SCALE), 1.0)
         self.design = Design(centred / self.scale)
 
-    def solve(self, l2: float, start: Probe | None) -> Solution:
-        initial = None
+    def solve(self, l2: float, start: Probe | None, nearby: tuple[Tensor, Tensor] | None) -> Solution:
+        initial = nearby
         if start is not None:
             raw = torch.from_numpy(start.weights).to(self.mean)[self.present]
             bias = torch.from_numpy(start.bias).to(self.mean)[self.present] + raw @ self.mean
@@ -258,25 +260,27 @@ class _Fit:
         bias[self.present] = found.bias - weights[self.present] @ self.mean
         return weights, bias
 
-    def choose_l2(self, seed: int) -> tuple[float, tuple[TriedL2, ...]]:
-        """The penalty with the lowest held-out NLL, and all that were tried."""
+    def choose_l2(self, seed: int) -> tuple[float, tuple[TriedL2, ...], tuple[Tensor, Tensor] | None]:
+        """The penalty with the lowest held-out NLL, all that were tried, and a head that is near the optimum there."""
         most = FOLDS_MAX if len(self.targets) < _MANY else FOLDS_OF_MANY
         folds = stratified_folds(self.targets.argmax(1).cpu().numpy(), most, seed)
         if len(self.present) < 2 or folds.max() < 1:
-            return L2_WITHOUT_CHOICE, ()
+            return L2_WITHOUT_CHOICE, (), None
         rows = np.random.default_rng(seed).permutation(len(folds))[:_CHOICE_SAMPLES_MAX]
         numbers = range(int(folds.max()) + 1)
         parts = [_Fold(self, rows[(folds[rows] != fold)], rows[folds[rows] == fold]) for fold in numbers]
         parts = [part for part in parts if part.held_out_weight > 0]
         tried: list[TriedL2] = []
-        worse = 0
+        best, nearby, worse = math.inf, None, 0
         for l2 in L2_GRID:
             nll = sum(part.held_out_loss(l2) for part in parts) / sum(part.held_out_weight for part in parts)
-            worse = worse + 1 if tried and nll >= min(one.held_out_nll for one in tried) else 0
             tried.append(TriedL2(l2, nll))
+            worse += 1
+            if nll < best:
+                best, nearby, worse = nll, parts[0].on_all_classes(), 0
             if worse == _WORSE_IN_A_ROW:
                 break
-        return min(tried, key=lambda one: one.held_out_nll).l2, tuple(tried)
+        return min(tried, key=lambda one: one.held_out_nll).l2, tuple(tried), nearby
 
 
 class _Fold:
@@ -296,6 +300,11 @@ class _Fold:
         # The penalty stands for what is known before any label: as much of it beside fewer labels weighs more.
         self.stronger = float(fit.weights.sum()) / float(self.weights.sum())
         self.start: tuple[Tensor, Tensor] | None = None
+        self.known_all = bool(known.all())
+
+    def on_all_classes(self) -> tuple[Tensor, Tensor] | None:
+        """The last head in double precision; None where it lacks a class."""
+        return (self.start[0].double(), self.start[1].double()) if self.start and self.known_all else None
 
     def held_out_loss(self, l2: float) -> float:
         found = solve(self.kept, self.targets, self.weights, l2 * self.stronger, self.start, _CHOICE_GAP)

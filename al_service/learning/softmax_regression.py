@@ -28,6 +28,7 @@ _ARMIJO = 1e-4
 _HALVINGS_MAX = 40
 # Single precision gives the direction so far right; the gradient stays in double precision, so the optimum is exact.
 _CG_EXACTNESS = 1e-4
+_CG_EXACTNESS_GAP = 0.1
 # An old head is too sure of new samples that it gets wrong; a part of it is a better start.
 _START_SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1)
 # The axes of the scatter only precondition, so a part of the samples is enough to find them.
@@ -174,7 +175,7 @@ class _Search:
     def _step(self, gradient: Tensor, probabilities: Tensor, norm: float, gap: float | None) -> bool:
         """Go one Newton step; whether another one is worth while."""
         # Loose far from the optimum, ever closer near it, which keeps Newton's convergence fast.
-        exactness = min(0.3, max(norm / self.gradient_at_zero, _CG_EXACTNESS))
+        exactness = min(0.3, max(norm / self.gradient_at_zero, _CG_EXACTNESS if gap is None else _CG_EXACTNESS_GAP))
         direction = self._newton_direction(gradient, probabilities, exactness)
         slope = float((gradient * direction).sum())
         change = self._logits(direction)
