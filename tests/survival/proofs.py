@@ -116,7 +116,8 @@ def prove_record(project: RehearsedProject, record: dict[str, Any]) -> None:
 def prove_batch(project: RehearsedProject, record: dict[str, Any]) -> None:
     """The batch is distinct samples of the pool that had no label, and replays the same."""
     batch = project.rows(
-        "SELECT * FROM selections JOIN samples ON samples.id = sample_id WHERE round_id = ?", record["id"]
+        "SELECT * FROM selections JOIN samples ON samples.id = sample_id WHERE round_id = ? AND NOT is_reserve",
+        record["id"],
     )
     ids = [row["sample_id"] for row in batch]
     assert len(ids) == len(set(ids)) == LOOP["labels_per_round"]
