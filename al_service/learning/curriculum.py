@@ -2,9 +2,8 @@
 
 Not to be confused with acquisition, which asks people about hard images first. Here the labels are known, and the
 question is which of them training sees early. Off by default: on clean labels and with enough epochs the order hardly
-matters; easy first may help with wrong labels or few epochs (docs/few-labels.md has our own figures). Hard first and
-random order are there to compare with: a gain of easy first over random order is due to the order, the rest to the
-growing.
+matters; easy first helps where many labels are wrong (docs/few-labels.md has our own figures). Hard first and random
+order are there to compare with: a gain of easy first over random order is due to the order, the rest to the growing.
 
 Plain numpy; `Curriculum` is what training.train takes as `order`.
 
@@ -142,6 +141,14 @@ class Curriculum:
         ranked = shuffled[np.argsort(key[shuffled], kind="stable")]
         self._classes = [ranked[labels[ranked] == one] for one in np.unique(labels)]
 
+    @property
+    def whole_from_epoch(self) -> int:
+        """The first epoch with everything in play. Training losses of earlier ones are those of other images, so they
+        cannot be compared with later ones.
+        """
+        epochs = range(1, self._epochs_max + 1)
+        return next(epoch for epoch in epochs if share_in_play(epoch, self._epochs_max, self._pacing) == 1)
+
     def __call__(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """(n,) int64: the rows of an epoch (from 1), shuffled.
 
@@ -162,8 +169,9 @@ def advice(mislabel_share: float | None) -> str | None:
     if mislabel_share is None or not mislabel_share > ADVISE_ABOVE:
         return None
     return (
-        f"About {mislabel_share:.0%} of the labels look wrong. Have the most suspicious ones looked at again; until "
-        "then curriculum=easy_first with curriculum_difficulty=knn keeps them out of the first half of training."
+        f"About {mislabel_share:.0%} of the labels look wrong. Best have the most suspicious ones looked at again. "
+        "Until then, curriculum=easy_first with curriculum_difficulty=knn keeps them out of the first epochs: on "
+        "digits this gained 3 points of accuracy at 30% wrong labels and nothing at 10%."
     )
 
 

@@ -43,6 +43,7 @@ def test_it_grows_ends_with_all_and_always_has_every_class(labelled, order, paci
         before = set(rows)
         if epoch > epochs_max / 2 + 1:
             assert len(rows) == len(labels)
+        assert (len(rows) == len(labels)) >= (epoch >= curriculum.whole_from_epoch)
     assert before == set(range(len(labels)))
 
 
@@ -88,6 +89,7 @@ def test_pacings_start_at_a_fifth_and_root_is_ahead_of_linear_ahead_of_step():
         root > linear > step
         for root, linear, step in zip(shares["root"][1:10], shares["linear"][1:10], shares["step"][1:10], strict=True)
     )
+    assert Curriculum([0.0], [0], order="easy_first", pacing="root", epochs_max=20).whole_from_epoch == 11
     assert share_in_play(1, 1, "step") == 1 and share_in_play(2, 2, "step") == 1
 
 
