@@ -6,6 +6,7 @@ named by `<NAME>_FILE`.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -18,7 +19,7 @@ from al_service.errors import InvalidInputError
 DEMO_NAMES = frozenset({"AL_DEMO_ROUNDS", "AL_DEMO_EXIT"})
 DATA_DIR = Path("al-data")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
 
 class InvalidSettingError(InvalidInputError):
@@ -28,7 +29,8 @@ class InvalidSettingError(InvalidInputError):
 
 
 def _setting(default: Any, help: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help, **more})
+    # A secret is not in the dataclass's repr either, so that no log or traceback shows it.
+    return field(default=default, repr=not more.get("secret", False), metadata={"help": help, **more})
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Settings:
         "",
         "where images and checkpoints lie: a local folder, s3://bucket/folder or another fsspec address; "
         "empty: inside the data folder",
+        secret=True,
     )
     host: str = _setting("127.0.0.1", "address the web server binds to")
     port: int = _setting(
@@ -57,7 +60,12 @@ class Settings:
     workers: int = _setting(1, "worker processes started by `al up`", low=0, high=256)
     web_processes: int = _setting(1, "web server processes", low=1, high=64)
     web_threads: int = _setting(16, "threads per web server process", low=1, high=256)
-    device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
+    device: str = _setting(
+        "auto",
+        "auto, cpu, cuda, or one of several GPUs: cuda:1",
+        pattern=DEVICES,
+        words="auto, cpu, cuda, cuda:N (N is a number from 0)",
+    )
     train_processes: int = _setting(
         1,
         "processes that train one model together, one per GPU (or CPU processes on a machine without)",
@@ -154,8 +162,19 @@ def _check_storage_url(url: str) -> None:
     looks_like_address = bool(colon) and len(scheme) > 1 and "/" not in scheme
     if looks_like_address and not (scheme.replace("+", "").isalnum() and rest.startswith("//") and rest.strip("/")):
         raise InvalidSettingError(
-            f"storage_url={url!r}: expected a folder or an address like s3://bucket/folder or file:///folder"
+            f"storage_url={_without_login(url)!r}: expected a folder or an address like s3://bucket/folder "
+            "or file:///folder"
         )
+
+
+def _without_login(url: str) -> str:
+    """The address without user and password. Keys may hold "/" and "@" themselves, so all up to the last "@" goes.
+
+    >>> _without_login("s3:/KEY:ab/cd@ef@bucket")
+    's3:bucket'
+    """
+    head, at, rest = url.rpartition("@")
+    return f"{head.partition(':')[0]}:{rest}" if at else url
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -222,6 +241,8 @@ def _convert(key: str, value: Any, spec: Any) -> Any:
         raise InvalidSettingError(f"{key}={value!r} is not a {kind.__name__}") from None
     if limits.get("choices") and value not in limits["choices"]:
         raise InvalidSettingError(f"{key}={value!r} is not one of {', '.join(limits['choices'])}")
+    if limits.get("pattern") and not limits["pattern"].fullmatch(value):
+        raise InvalidSettingError(f"{key}={value!r} is not one of {limits['words']}")
     if "low" in limits and not limits["low"] <= value <= limits["high"]:
         raise InvalidSettingError(f"{key}={value} is outside {limits['low']}..{limits['high']}")
     return value

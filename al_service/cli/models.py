@@ -10,6 +10,7 @@ import click
 from al_service.cli.session import Session, json_option, print_json, print_table
 from al_service.domain.model_kinds import ModelKind
 from al_service.domain.records import ModelRecord
+from al_service.errors import InvalidInputError
 from al_service.loop.models import all_metrics
 
 if TYPE_CHECKING:
@@ -146,20 +147,32 @@ def model_export(session: Session, project: str, word: str, kind: str, out: Path
     # torch is heavy, and only this command and import need it.
     from al_service.learning import checkpoints, export
 
+    if not out.parent.is_dir():
+        raise _unwritable(out, f"no folder {out.parent}")
     record = session.services.models.find(project, word)
     artifacts = session.services.artifacts
     found = checkpoints.from_bytes(artifacts.get(record.artifact), record.artifact, artifacts.get)
-    if kind == "checkpoint":
-        checkpoints.save(
-            out, found.network, found.class_names, seed=found.seed, extra=found.extra, temperature=found.temperature
-        )
-    else:
-        export.FORMATS[kind][0](found, out)
+    try:
+        if kind == "checkpoint":
+            checkpoints.save(
+                out, found.network, found.class_names, seed=found.seed, extra=found.extra, temperature=found.temperature
+            )
+        else:
+            export.FORMATS[kind][0](found, out)
+    except OSError as error:
+        raise _unwritable(out, error.strerror) from error
     facts = {"path": str(out), "format": kind, "byte_count": out.stat().st_size, **export.facts_of(found)}
     if as_json:
         print_json(facts)
     else:
         click.echo(f"{out}: model {record.id} ({record.name}) as {kind}, {facts['byte_count']} bytes")
+
+
+def _unwritable(out: Path, reason: str | None) -> InvalidInputError:
+    return InvalidInputError(
+        f"--out {str(out)!r} cannot be written: {reason}; expected a file in a folder that exists and has room",
+        path=str(out),
+    )
 
 
 @model.command("import")
@@ -185,6 +198,11 @@ def model_import(
     from al_service.learning import checkpoints
 
     class_names = [item.strip() for item in classes.split(",") if item.strip()]
+    if network is None and (class_names or image_px is not None):
+        raise InvalidInputError(
+            "--classes and --image-px are for files of others and need --network, e.g. --network resnet18; "
+            "our own checkpoints say both themselves: leave them out"
+        )
     if network is None:
         found = checkpoints.load(file)
     else:

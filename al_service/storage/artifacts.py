@@ -129,6 +129,26 @@ class FileArtifacts:
             raise NotFoundError(f"no artifact {name!r}", artifact=name)
         return path.stat().st_size
 
+    def check(self) -> str:
+        """A word about the folder. To be asked when files should be there: before the first `put` there is none.
+
+        Raises:
+            ArtifactStorageError: it is not there, empty or unreadable: not mounted, perhaps.
+        """
+        try:
+            with os.scandir(self._root) as entries:
+                empty = next(entries, None) is None
+        except OSError as error:
+            raise ArtifactStorageError(
+                f"{self._root}: the folder of the artifacts cannot be listed: {error.strerror}; is it mounted?",
+                path=str(self._root),
+            ) from error
+        if empty:
+            raise ArtifactStorageError(
+                f"{self._root} is empty, expected the artifacts stored so far; is it mounted?", path=str(self._root)
+            )
+        return f"folder {self._root}"
+
     def delete(self, name: str) -> None:
         """As in `Artifacts`; gone for good when it returns."""
         target = self.path(name)

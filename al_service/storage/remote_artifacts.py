@@ -29,6 +29,8 @@ KEPT_BYTES_MAX = 4 * 2**30
 PUT_THREADS = 16
 #: Stores where an object appears whole or not at all; elsewhere a file is written aside and renamed.
 _WHOLE_PUT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
+#: Drivers that remember no listings, and pass options they do not know on to the connection.
+_NO_LISTINGS = frozenset({"sftp", "ssh"})
 _EXTRAS = {"s3": "'al-service[s3]'", "s3a": "'al-service[s3]'", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs"}
 #: Packages of drivers whose own errors mean "the store does not answer or refuses".
 _DRIVERS = frozenset(
@@ -44,9 +46,13 @@ _DRIVERS = frozenset(
         "fsspec",
         "requests",
         "paramiko",
+        "ftplib",
+        "smbclient",
+        "smbprotocol",
     }
 )
-_PASSWORD = re.compile(r"//[^/@]*@")
+#: Secret keys may hold "/" and "@" themselves, so everything up to the last "@" goes.
+_PASSWORD = re.compile(r"//.*@")
 
 
 class StorageUrlError(InvalidInputError):
@@ -144,6 +150,20 @@ class RemoteArtifacts:
             raise NotFoundError(f"no artifact {name!r}", artifact=name)
         return int(facts["size"])
 
+    def check(self) -> str:
+        """As in `Artifacts`.
+
+        Raises:
+            RemoteStorageError: no answer, or the bucket or folder is not there or empty.
+        """
+        with self._translated("", absent_is_found=False):
+            found = self._driver().ls(self._root or "/", detail=False)
+        if not found:
+            raise RemoteStorageError(
+                f"{self._shown} is empty, expected the artifacts stored so far; is it the right place?"
+            )
+        return self._shown
+
     def delete(self, name: str) -> None:
         """As in `Artifacts`; the local copy goes too."""
         path = self._path(name)
@@ -191,10 +211,26 @@ class RemoteArtifacts:
         """The file system of this process: its connections must not be shared with a parent."""
         if self._driver_of is None or self._driver_of[0] != os.getpid():
             # Listings are never remembered: other hosts write to the same store.
-            self._driver_of = os.getpid(), fsspec.filesystem(self._scheme, use_listings_cache=False)
+            options = {} if self._scheme in _NO_LISTINGS else {"use_listings_cache": False}
+            try:
+                driver = fsspec.filesystem(self._scheme, **self._options, **options)
+            except (TypeError, ValueError) as error:
+                raise StorageUrlError(
+                    f"storage_url {self._shown!r}: the driver of {self._scheme!r} cannot be opened with it: "
+                    f"{self._without_secrets(error)}"
+                ) from error
+            self._driver_of = os.getpid(), driver
         return self._driver_of[1]
 
+    def _without_secrets(self, error: Exception) -> str:
+        """The words of an error without the login of the address, which some drivers repeat."""
+        words = str(error).replace(self._url, self._shown)
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        return words
+
     def _checked_root(self) -> str:
+        self._refuse_keys()
         try:
             kind: Any = fsspec.get_filesystem_class(self._scheme)
         except ImportError as error:
@@ -206,10 +242,31 @@ class RemoteArtifacts:
                 f"storage_url {self._shown!r}: unknown kind {self._scheme!r}; expected a local folder, "
                 "s3://bucket/folder, gs://bucket/folder or another kind that fsspec knows"
             ) from error
-        root = str(kind._strip_protocol(self._url)).rstrip("/")
+        try:
+            root = str(kind._strip_protocol(self._url)).rstrip("/")
+            # Host, port and login of ftp://, sftp:// and smb:// addresses; nothing for buckets.
+            self._options: dict[str, Any] = dict(kind._get_kwargs_from_urls(self._url))
+        except (TypeError, ValueError) as error:
+            raise StorageUrlError(
+                f"storage_url {self._shown!r}: not an address of the kind {self._scheme!r}; "
+                "expected scheme://host:port/folder"
+            ) from error
+        login = self._url.partition("://")[2].rpartition("@")[0]
+        passwords = (login.partition(":")[2], str(self._options.get("password") or ""))
+        self._secrets = [secret for secret in passwords if secret]
         if not root.strip("/") and self._scheme != "memory":
             raise StorageUrlError(f"storage_url {self._shown!r} names no bucket or folder; expected s3://bucket/folder")
         return root
+
+    def _refuse_keys(self) -> None:
+        """S3 drivers take no login from an address: they would ask for a bucket of that name, and log it."""
+        rest = self._url.partition("://")[2]
+        bucket = rest.partition("/")[0]
+        if self._scheme in ("s3", "s3a") and "@" in rest and ("@" in bucket or ":" in bucket.removeprefix("arn:")):
+            raise StorageUrlError(
+                f"storage_url {self._shown!r}: keys inside an {self._scheme}:// address are not taken; set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_ENDPOINT_URL for another server) instead"
+            )
 
     @contextmanager
     def _translated(self, name: str, *, absent_is_found: bool = True) -> Iterator[None]:
@@ -219,17 +276,22 @@ class RemoteArtifacts:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             if absent_is_found:
                 raise NotFoundError(f"no artifact {name!r}", artifact=name) from error
-            raise RemoteStorageError(f"{self._shown} has no place for {name!r}; does it exist? ({error})") from error
+            raise RemoteStorageError(
+                f"{self._shown} has no place for {name!r}; does it exist? ({self._without_secrets(error)})"
+            ) from error
         except PermissionError as error:
             raise RemoteStorageError(
-                f"{self._shown} refuses access to {name!r}; check the credentials and rights ({error})"
+                f"{self._shown} refuses access to {name!r}; check the credentials and rights "
+                f"({self._without_secrets(error)})"
             ) from error
         except OSError as error:
-            raise RemoteStorageError(f"{self._shown}, {name!r}: {error}") from error
+            raise RemoteStorageError(f"{self._shown}, {name!r}: {self._without_secrets(error)}") from error
         except Exception as error:
             if not _is_of_a_driver(error):
                 raise
-            raise RemoteStorageError(f"{self._shown} does not answer for {name!r}: {error}") from error
+            raise RemoteStorageError(
+                f"{self._shown} does not answer for {name!r}: {self._without_secrets(error)}"
+            ) from error
 
 
 def _is_of_a_driver(error: Exception) -> bool:

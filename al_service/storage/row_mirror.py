@@ -7,6 +7,7 @@ The mirror saves work and nothing depends on it: when it does not answer, a warn
 """
 
 import logging
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,28 +40,50 @@ class RowMirror:
         self._prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
         self._folder = folder
         self._unsent: list[Path] = []
+        self._replaced: list[str] = []
+        self._lock = threading.Lock()
 
-    def publish(self, path: Path) -> None:
-        """Upload a shard, and those that could not be uploaded before."""
-        waiting, self._unsent = [*self._unsent, path], []
+    def publish(self, path: Path | None = None) -> bool:
+        """Upload a shard, and those that could not be uploaded before. True when nothing is left to upload."""
+        with self._lock:
+            return self._publish([] if path is None else [path])
+
+    def _publish(self, paths: list[Path]) -> bool:
+        waiting, self._unsent = [*self._unsent, *paths], []
         for position, one in enumerate(waiting):
             try:
                 self._upload(one)
             except FileNotFoundError:
                 continue  # merged into another one meanwhile, which was published itself
+            except DamagedShardError as error:
+                logger.warning("%s is not uploaded: %s", one, error)
             except UnavailableError as error:
                 logger.warning("%s was not uploaded and will be with the next shard: %s", one.name, error)
                 self._unsent = waiting[position:]
-                return
+                return False
+        if self.forget(self._replaced):
+            self._replaced = []
+        return True
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Remove shards that were merged into a published one; heads first, so that none promises absent data."""
+    def replace(self, names: Iterable[str], merged: Path | None) -> None:
+        """Upload what small shards were merged into (None: others hold all their rows), then remove them there.
+
+        As long as anything could not be uploaded they stay, because other hosts would lose their rows.
+        """
+        with self._lock:
+            self._replaced += names
+            self._publish([] if merged is None else [merged])
+
+    def forget(self, names: Iterable[str]) -> bool:
+        """Remove shards, heads first, so that none promises absent data. True when all are gone."""
         try:
             for name in names:
                 self._artifacts.delete(self._prefix + _head_name(name))
                 self._artifacts.delete(self._prefix + name)
         except UnavailableError as error:
-            logger.warning("merged shards stay in the mirror: %s", error)
+            logger.warning("shards stay in the mirror: %s", error)
+            return False
+        return True
 
     def fetch(self, wanted: KeyTable, row_format: RowFormat) -> int:
         """Bring shards here that hold some of the wanted rows; how many came."""
@@ -117,13 +140,13 @@ class RowMirror:
             shard.release()
         except NotFoundError:
             return False
-        except UnavailableError as error:
-            logger.warning("%s%s was not fetched: %s", self._prefix, path.name, error)
-            return False
         except DamagedShardError as error:
             logger.warning("%s%s is damaged and was removed from the mirror: %s", self._prefix, path.name, error)
             path.unlink(missing_ok=True)
             self.forget([path.name])
+            return False
+        except UnavailableError as error:
+            logger.warning("%s%s was not fetched: %s", self._prefix, path.name, error)
             return False
         head.path.unlink(missing_ok=True)
         return True

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from al_service.errors import UnavailableError
 from al_service.storage.row_files import writing
 from al_service.storage.row_hashes import Keys, KeyTable, Positions, sort_request
 
@@ -37,8 +38,13 @@ PAGE_BYTES = 4096
 BLOCK_BYTES = 1 << 16
 
 
-class DamagedShardError(Exception):
-    """The file is cut, garbled or no shard. Caught by the store, which counts its rows as missing."""
+class DamagedShardError(UnavailableError):
+    """The file is cut, garbled or no shard. Caught by the store, which counts its rows as missing.
+
+    Like DamagedRowsError a matter of trying again: the rows are made anew.
+    """
+
+    code = "damaged_shard"
 
 
 @dataclass(frozen=True)

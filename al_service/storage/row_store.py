@@ -213,9 +213,7 @@ class RowStore:
                 self._drop_if_damaged(shard)
             return
         if self._mirror is not None:
-            if merged is not None:
-                self._mirror.publish(merged)
-            self._mirror.forget(sorted(names))
+            self._mirror.replace(sorted(names), merged)
         for shard in group:
             self._discard(shard)
 

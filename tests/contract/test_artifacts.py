@@ -134,6 +134,15 @@ class TestArtifacts:
             with pytest.raises(NotFoundError):
                 one.get("models/a")
 
+    def test_a_storage_that_holds_something_is_there(self, artifacts: Artifacts) -> None:
+        artifacts.put("images/a", b"")
+        assert artifacts.check()
+        assert artifacts.check() == artifacts.check()
+
+    def test_a_storage_without_anything_is_not_taken_for_one_that_lost_a_file(self, artifacts: Artifacts) -> None:
+        with pytest.raises(UnavailableError):
+            artifacts.check()
+
     def test_threads_share_one(self, artifacts: Artifacts) -> None:
         def there_and_back(number: int) -> bytes:
             artifacts.put(f"images/{number}", bytes([number]) * 1000)
@@ -147,6 +156,34 @@ def test_a_bucket_that_does_not_exist_is_unavailable(bucket: str) -> None:
     artifacts = RemoteArtifacts(f"s3://{bucket}-not")
     with pytest.raises(UnavailableError, match=f"{bucket}-not"):
         artifacts.put("a", b"")
+    with pytest.raises(UnavailableError, match=f"{bucket}-not"):
+        artifacts.check()
+
+
+def test_an_unmounted_folder_is_unavailable(tmp_path: Path) -> None:
+    artifacts = FileArtifacts(tmp_path / "mount")
+    artifacts.put("images/a", b"")
+    assert str(tmp_path / "mount") in artifacts.check()
+    (tmp_path / "mount").rename(tmp_path / "elsewhere")
+    with pytest.raises(UnavailableError, match="is it mounted"):
+        artifacts.check()
+    (tmp_path / "mount").mkdir()
+    with pytest.raises(UnavailableError, match="is empty"):
+        artifacts.check()
+
+
+def test_a_driver_gets_the_host_of_its_address_and_no_message_its_password() -> None:
+    artifacts = RemoteArtifacts("ftp://al:s3cret@127.0.0.1:9/folder")
+    for act in (lambda: artifacts.get("images/a"), artifacts.check):
+        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9/folder") as caught:
+            act()
+        assert "s3cret" not in str(caught.value)
+
+
+def test_an_at_sign_in_a_folder_is_no_login(bucket: str) -> None:
+    artifacts = RemoteArtifacts(f"s3://{bucket}/team@home")
+    artifacts.put("a", b"x")
+    assert artifacts.get("a") == b"x"
 
 
 def test_a_server_that_does_not_answer_is_unavailable(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +215,9 @@ def test_a_forked_child_opens_its_own_connections(bucket: str) -> None:
     [
         ("nosuch://bucket", "unknown kind 'nosuch'"),
         ("s3://", "names no bucket"),
+        ("s3://KEY:ab/cd+password@ef@bucket", "AWS_ACCESS_KEY_ID"),
+        ("s3://KEY:password@bucket/folder", "AWS_ACCESS_KEY_ID"),
+        ("ftp://al:password@host:port/folder", "not an address of the kind 'ftp'"),
         ("adl://user:password@bucket/x", "driver is not installed"),
     ],
 )

@@ -33,6 +33,10 @@ def test_flags_beat_environment_beats_file_beats_default(tmp_path: Path) -> None
         ({"AL_PORT": "70000"}, "outside 0..65535"),
         ({"AL_LEASE_TTL_S": "nan"}, "outside"),
         ({"AL_LOG_LEVEL": "loud"}, "is not one of"),
+        ({"AL_DEVICE": "gpu"}, "device='gpu' is not one of auto, cpu, cuda, cuda:N"),
+        ({"AL_DEVICE": "cuda:"}, "is not one of auto"),
+        ({"AL_DEVICE": "cuda:-1"}, "is not one of auto"),
+        ({"AL_DEVICE": "cpu:0"}, "is not one of auto"),
         ({"AL_STORAGE_URL": "s3:/bucket"}, "expected a folder or an address"),
         ({"AL_STORAGE_URL": "s3://"}, "expected a folder or an address"),
         ({"AL_SECRET_KEY_FILE": "nowhere"}, "cannot be read"),
@@ -77,3 +81,23 @@ def test_storage_is_a_folder_or_an_address(tmp_path: Path) -> None:
     assert storage("file:///srv/images") == ("", Path("/srv/images"))
     for url in ("s3://bucket/folder", "gs://bucket", "memory://x"):
         assert storage(url) == (url, tmp_path / "artifact-copies")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:12"])
+def test_a_device_may_be_one_of_several_gpus(device: str) -> None:
+    assert load(environ={"AL_DEVICE": device}).device == device
+
+
+@pytest.mark.parametrize("url", ["s3:/KEY:ab/cd+ef@bucket", "s3:KEY:ab/c@d+ef@bucket/x"])
+def test_a_storage_address_is_refused_without_its_login(url: str) -> None:
+    with pytest.raises(InvalidSettingError, match="expected a folder or an address") as caught:
+        load(environ={"AL_STORAGE_URL": url})
+    assert "KEY" not in str(caught.value)
+    assert "ef" not in str(caught.value).partition(": expected")[0]
+
+
+def test_the_storage_address_is_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("ftp://al:s3cret@host/x\n")
+    settings = load(environ={"AL_STORAGE_URL_FILE": str(tmp_path / "url")})
+    assert settings.storage_url == "ftp://al:s3cret@host/x"
+    assert "s3cret" not in repr(settings)

@@ -113,3 +113,25 @@ def test_what_cannot_be_imported_leaves_nothing(folder: Path, tmp_path: Path) ->
 
 def test_the_command_line_knows_every_format() -> None:
     assert (*export.FORMATS, "checkpoint") == FORMATS
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "torchscript"])
+def test_an_export_to_a_folder_that_is_not_there_says_so(folder: Path, tmp_path: Path, kind: str) -> None:
+    own_checkpoint(tmp_path / "own.safetensors")
+    made = facts(folder, "model", "import", "pets", str(tmp_path / "own.safetensors"))
+    out = tmp_path / "missing" / "model.bin"
+    answer = al(folder, "model", "export", "pets", str(made["id"]), "--format", kind, "--out", str(out))
+    assert isinstance(answer.exception, InvalidInputError)
+    assert f"no folder {out.parent}" in str(answer.exception)
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize("words", [("--classes", "cat,dog"), ("--image-px", "8")])
+def test_what_only_files_of_others_need_is_refused_for_our_own(
+    folder: Path, tmp_path: Path, words: tuple[str, str]
+) -> None:
+    own_checkpoint(tmp_path / "own.safetensors")
+    answer = al(folder, "model", "import", "pets", str(tmp_path / "own.safetensors"), *words)
+    assert isinstance(answer.exception, InvalidInputError)
+    assert "need --network" in str(answer.exception)
+    assert facts(folder, "model", "list", "pets") == []
