@@ -596,6 +596,12 @@ class Artifacts(Protocol):
     def size(self, name: str) -> int:
         """Bytes, or NotFoundError."""
 
+    def check(self) -> str:
+        """A word about the place, asked when files should be there: before any is called missing.
+
+        Raises:
+            UnavailableError: no answer, not there, or nothing at all in it: then no single file is missing."""
+
     def delete(self, name: str) -> None:
         """Remove; one that is not there is fine."""
 
