@@ -38,14 +38,33 @@ def hand_over(
     tx.queue.retire_open_selections(record.project_id, except_round_id=record.id)
     # A person may still hold, or may just have answered, a sample that this round chose too: not asked twice.
     askable = tx.queue.askable([pick.sample_id for pick in (*chosen, *reserve)])
-    batch = [pick if pick.sample_id in askable else replace(pick, state=SelectionState.RETIRED) for pick in chosen]
+    batch = _within_budget(tx, record, chosen, askable)
     ahead = [pick for pick in reserve if pick.sample_id in askable]
     tx.queue.add_selections(record.id, [*batch, *ahead])
     tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.ANNOTATING), stage=Stage.ANNOTATE)
     tx.rounds.set_stage(record.id, Stage.ANNOTATE, StageUpdate(state=StageState.RUNNING, started_at=now))
-    if not any(pick.sample_id in askable for pick in chosen):
+    if not any(pick.state is SelectionState.OPEN for pick in batch):
         close(tx, tx.rounds.get(record.id), "nothing left to ask", now)
     return len(ahead)
+
+
+def _within_budget(tx: Transaction, record: Round, chosen: Sequence[Chosen], askable: set[int]) -> list[Chosen]:
+    """The batch, in which picks that are not to be asked any more, or beyond the label budget, are retired.
+
+    Labels may have come in since the round chose, and people may still hold samples of the batch before.
+    """
+    budget = tx.projects.get(record.project_id).config.label_budget
+    counts = tx.samples.counts(record.project_id)
+    left = max(0, budget - counts.all_labelled - counts.free - counts.leased) if budget else len(chosen)
+    batch = []
+    for pick in chosen:
+        is_training = pick.reason.get("code") != "evaluation"
+        if pick.sample_id not in askable or (is_training and left == 0):
+            batch.append(replace(pick, state=SelectionState.RETIRED))
+        else:
+            left -= is_training
+            batch.append(pick)
+    return batch
 
 
 def _check_distinct(chosen: Sequence[Chosen], reserve: Sequence[Chosen]) -> None:

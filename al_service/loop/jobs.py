@@ -176,12 +176,14 @@ class Jobs:
         A shard takes the other shards that failed or were stopped along; finished ones are kept.
 
         Raises:
-            JobNotRetryableError: it is queued, running or done, or its round was cancelled or followed by another one.
+            JobNotRetryableError: it is queued, running or done, its round was cancelled or followed by another one,
+                or it is a pretraining and another one of its project is queued or running.
         """
         now = self._clock()
         with self._store.write() as tx:
             tx.projects.lock(tx.jobs.get(job_id).project_id)
             job = tx.jobs.get(job_id)
+            _check_alone(tx, job)
             if not tx.jobs.reset(job_id, now):
                 raise JobNotRetryableError(f"job {job_id} is {job.state}; only failed or cancelled jobs can be retried")
             again = [job_id]
@@ -261,6 +263,19 @@ def _begin_stage(tx: Transaction, job: Job, now: datetime) -> None:
             return
         update = StageUpdate(state=StageState.RUNNING, started_at=now, error="")
     tx.rounds.set_stage(record.id, record.stage, update)
+
+
+def _check_alone(tx: Transaction, job: Job) -> None:
+    """A project pretrains once at a time, however the job was begun."""
+    if job.kind is not JobKind.PRETRAIN:
+        return
+    alive = [JobState.QUEUED, JobState.RUNNING]
+    for other in tx.jobs.all(project_id=job.project_id, states=alive, kind=JobKind.PRETRAIN):
+        if other.id != job.id:
+            raise JobNotRetryableError(
+                f"job {job.id}: pretraining of this project is {other.state} already as job {other.id}; "
+                "wait for it, or cancel it first"
+            )
 
 
 def _reset_other_shards(tx: Transaction, job: Job, round_id: int, now: datetime) -> list[int]:

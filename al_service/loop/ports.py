@@ -146,6 +146,14 @@ class SampleRows(Protocol):
         of what is left. Memory does not grow with the pool.
         """
 
+    def newest_selectable_at(self, project_id: int) -> datetime | None:
+        """When the newest of the `selectable` samples was stored; None when there is none."""
+
+    def flag_unreadable(self, sample_ids: Sequence[int]) -> int:
+        """Flag those of the samples that are unlabelled and that no open selection asks for; how many.
+
+        Their images cannot be read, so no round could ever score them."""
+
     def unlabelled_evaluation_ids(self, project_id: int) -> list[int]:
         """Evaluation samples without label that are not in the queue, by id."""
 
@@ -409,7 +417,14 @@ class JobRows(Protocol):
     def get(self, job_id: int) -> Job:
         """The job, or NotFoundError."""
 
-    def all(self, *, project_id: int | None = None, states: Iterable[str] | None = None, limit: int = 100) -> list[Job]:
+    def all(
+        self,
+        *,
+        project_id: int | None = None,
+        states: Iterable[str] | None = None,
+        kind: JobKind | None = None,
+        limit: int = 100,
+    ) -> list[Job]:
         """Jobs, newest first."""
 
     def of_round(self, round_id: int, kind: JobKind | None = None) -> list[Job]:

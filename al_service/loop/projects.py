@@ -142,10 +142,9 @@ class Projects:
         """
         with self._store.write() as tx:
             project = locked_project(tx, name)
-            active = tx.jobs.all(project_id=project.id, states=[JobState.QUEUED, JobState.RUNNING])
-            running = next((job for job in active if job.kind is JobKind.PRETRAIN), None)
-            if running is not None:
-                return running, False
+            alive = [JobState.QUEUED, JobState.RUNNING]
+            if running := tx.jobs.all(project_id=project.id, states=alive, kind=JobKind.PRETRAIN, limit=1):
+                return running[0], False
             payload = {"epochs": project.config.pretrain_epochs}
             job = self._jobs.submit(tx, project_id=project.id, kind=JobKind.PRETRAIN, payload=payload)
             tx.accounts.add_audit(user_id=user_id, action="pretrain", subject=name, details=payload, now=self._clock())

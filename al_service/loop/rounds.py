@@ -43,6 +43,7 @@ class StageResult:
         next_stage: which stage follows; a cold start goes from train straight to select.
         chosen: the batch, in the order in which people are asked.
         reserve: what people get who finish the batch while the next round is at work; ranks go on after the batch's.
+        unreadable: samples whose images have vanished or are damaged; they are flagged.
     """
 
     facts: dict[str, Any]
@@ -52,6 +53,7 @@ class StageResult:
     data_fingerprint: str | None = None
     chosen: Sequence[Chosen] = ()
     reserve: Sequence[Chosen] = ()
+    unreadable: Sequence[int] = ()
 
 
 class Rounds:
@@ -208,11 +210,12 @@ class Rounds:
         self._jobs.ring_all(shards)
         return shards
 
-    def complete_shard(self, job: Job, facts: dict[str, Any]) -> Round:
+    def complete_shard(self, job: Job, facts: dict[str, Any], unreadable: Sequence[int] = ()) -> Round:
         """Store a shard's facts; the shard that is last completes the stage and begins the next, all or nothing.
 
         Args:
             facts: JSON-able; `scored`: how many images (without it, the `count` it was given).
+            unreadable: as in StageResult.
 
         Raises:
             InvalidInputError: the job is no shard.
@@ -225,6 +228,7 @@ class Rounds:
             tx.projects.lock(job.project_id)
             self._jobs.finish(tx, job, facts)
             record = tx.rounds.get(job.round_id or 0)
+            _flag_unreadable(tx, record, unreadable)
             merged = merged_facts(shards_of(tx, record.id), self._clock())
             if merged is not None:
                 follower = self._complete(tx, record, Stage.SCORE, StageResult(merged, Stage.SELECT))
@@ -246,6 +250,7 @@ class Rounds:
         if result.facts.get("skipped"):
             update = StageUpdate(state=StageState.SKIPPED, finished_at=now, seconds=0.0, result=result.facts, error="")
         tx.rounds.set_stage(record.id, stage, update)
+        _flag_unreadable(tx, record, result.unreadable)
         self._store_result(tx, record, result)
         if result.next_stage in JOB_OF_STAGE:
             self._skip_between(tx, record, stage, result.next_stage, now)
@@ -317,6 +322,15 @@ class Rounds:
         """Rounds of a project by number."""
         with self._store.read() as tx:
             return tx.rounds.all(active_project(tx, project_name).id)
+
+
+def _flag_unreadable(tx: Transaction, record: Round, sample_ids: Sequence[int]) -> None:
+    # Left unlabelled, they would start one round after the other: each finds nothing that it could ask.
+    if sample_ids:
+        count = tx.samples.flag_unreadable(sample_ids)
+        log.warning(
+            "round %d of project %d: %d images cannot be read, flagged", record.number, record.project_id, count
+        )
 
 
 def get_round(tx: Transaction, project: Project, number: int) -> Round:

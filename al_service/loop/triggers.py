@@ -22,6 +22,7 @@ class LoopFacts:
         new_labels: of these, changed since the last round's watermark.
         queued: open selections, leased ones included; a reserve that waits is not.
         importing: an import is queued or running.
+        imported: of the unlabelled pool samples at least one came in since the last round started.
     """
 
     last_round: Round | None
@@ -30,20 +31,23 @@ class LoopFacts:
     new_labels: int
     queued: int
     importing: bool
+    imported: bool
 
 
 def loop_facts(tx: Transaction, project_id: int) -> LoopFacts:
     """Everything a trigger decision looks at, from one transaction."""
     counts = tx.samples.counts(project_id)
     last = tx.rounds.find_last(project_id)
-    active = tx.jobs.all(project_id=project_id, states=[JobState.QUEUED, JobState.RUNNING])
+    alive = [JobState.QUEUED, JobState.RUNNING]
+    newest = tx.samples.newest_selectable_at(project_id)
     return LoopFacts(
         last_round=last,
         unlabelled=counts.unlabelled,
         labelled=counts.all_labelled,
         new_labels=tx.annotations.new_label_count(project_id, last.watermark if last else 0),
         queued=tx.queue.open_count(project_id),
-        importing=any(job.kind is JobKind.INGEST for job in active),
+        importing=bool(tx.jobs.all(project_id=project_id, states=alive, kind=JobKind.INGEST, limit=1)),
+        imported=newest is not None and (last is None or newest >= last.started_at),
     )
 
 
@@ -66,7 +70,9 @@ def decide(config: ProjectConfig, facts: LoopFacts, now: datetime) -> str | None
     waited = (now - last.started_at).total_seconds()
     if config.trigger_interval_s and waited >= config.trigger_interval_s and facts.new_labels > 0:
         return "time"
-    return "queue_empty" if facts.queued == 0 else None
+    # A round that found nothing to ask finds nothing again, until something has changed.
+    is_futile = last.selected_count == 0 and facts.new_labels == 0 and not facts.imported
+    return "queue_empty" if facts.queued == 0 and not is_futile else None
 
 
 def budget_spent(config: ProjectConfig, labelled: int) -> bool:

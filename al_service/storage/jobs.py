@@ -64,11 +64,20 @@ class SqlJobRows:
             raise NotFoundError(f"no job with id {job_id}", job=job_id)
         return _job(row)
 
-    def all(self, *, project_id: int | None = None, states: Iterable[str] | None = None, limit: int = 100) -> list[Job]:
+    def all(
+        self,
+        *,
+        project_id: int | None = None,
+        states: Iterable[str] | None = None,
+        kind: JobKind | None = None,
+        limit: int = 100,
+    ) -> list[Job]:
         """Jobs, newest first."""
         statement = sa.select(jobs).order_by(jobs.c.id.desc()).limit(limit)
         if project_id is not None:
             statement = statement.where(jobs.c.project_id == project_id)
+        if kind is not None:
+            statement = statement.where(is_(jobs.c.kind, kind))
         if states is not None:
             statement = statement.where(jobs.c.state.in_([_known_state(state) for state in states]))
         return self._read(statement)
@@ -82,7 +91,10 @@ class SqlJobRows:
         """Queued jobs whose not_before has come and that were never announced or last announced before that time."""
         silent = jobs.c.announced_at.is_(None) | (jobs.c.announced_at < announced_before)
         statement = sa.select(jobs).where(is_(jobs.c.state, JobState.QUEUED), jobs.c.not_before <= now, silent)
-        return self._read(statement.order_by(jobs.c.not_before, jobs.c.id).limit(limit))
+        # Those never announced first, then those that waited longest for another word: many waiting shards must not
+        # keep a later job from being heard.
+        longest = (jobs.c.announced_at.is_not(None), jobs.c.announced_at, jobs.c.not_before, jobs.c.id)
+        return self._read(statement.order_by(*longest).limit(limit))
 
     def lost(self, heartbeat_before: datetime) -> list[Job]:
         """Running jobs whose last heartbeat is older."""

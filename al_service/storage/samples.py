@@ -142,6 +142,28 @@ class SqlSampleRows:
         found: int | None = self._connection.execute(statement, {"after": after}).scalar_one_or_none()
         return found
 
+    def newest_selectable_at(self, project_id: int) -> datetime | None:
+        """When the newest of the `selectable` samples was stored; None when there is none.
+
+        Cost: the last entry of ix_samples_by_state.
+        """
+        statement = sa.select(samples_table.c.created_at).where(_unlabelled(project_id, Split.POOL))
+        last = statement.order_by(samples_table.c.id.desc()).limit(1)
+        found: datetime | None = self._connection.execute(last).scalar_one_or_none()
+        return found
+
+    def flag_unreadable(self, sample_ids: Sequence[int]) -> int:
+        """Flag those of the samples that are unlabelled and that no open selection asks for; how many."""
+        asked = sa.exists().where(
+            selections.c.sample_id == samples_table.c.id, is_(selections.c.state, SelectionState.OPEN)
+        )
+        statement = sa.update(samples_table).where(is_(samples_table.c.state, SampleState.UNLABELLED), ~asked)
+        flagged = 0
+        for part in chunks(sample_ids):
+            some = statement.where(samples_table.c.id.in_(part)).values(state=SampleState.FLAGGED)
+            flagged += self._connection.execute(some).rowcount
+        return flagged
+
     def unlabelled_evaluation_ids(self, project_id: int) -> list[int]:
         """Evaluation samples without label that are not in the queue, by id."""
         queued = sa.exists().where(

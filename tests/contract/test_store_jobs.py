@@ -39,6 +39,39 @@ class TestJobs:
             assert tx.jobs.due(NOW + SECOND, NOW) == []
             assert [job.id for job in tx.jobs.due(NOW + SECOND, NOW + SECOND)] == [made.id]
 
+    def test_many_jobs_that_wait_do_not_keep_later_ones_from_being_announced(self, world: World) -> None:
+        with world.store.write() as tx:
+            waiting = [add_job(world, tx, JobKind.SCORE_SHARD) for _ in range(3)]
+            for place in (1, 2, 0):
+                tx.jobs.set_announced(waiting[place].id, 1, NOW + place * SECOND)
+            late = tx.jobs.add(
+                project_id=world.project.id,
+                round_id=None,
+                kind=JobKind.SELECT,
+                payload={},
+                attempts_max=1,
+                now=NOW + 5 * SECOND,
+            )
+            now = NOW + 9 * SECOND
+            assert [job.id for job in tx.jobs.due(now, now)] == [late.id, *(job.id for job in waiting)]
+            assert [job.id for job in tx.jobs.due(now, now, 1)] == [late.id]
+            for job in (late, waiting[0]):
+                tx.jobs.set_announced(job.id, 1, NOW + 8 * SECOND)
+            assert [job.id for job in tx.jobs.due(now, now)] == [
+                waiting[1].id,
+                waiting[2].id,
+                waiting[0].id,
+                late.id,
+            ]
+
+    def test_jobs_of_one_kind_are_found_behind_many_others(self, world: World) -> None:
+        with world.store.write() as tx:
+            wanted = add_job(world, tx, JobKind.PRETRAIN)
+            for _ in range(3):
+                add_job(world, tx)
+            assert tx.jobs.all(kind=JobKind.PRETRAIN, states=["queued"], limit=1) == [wanted]
+            assert tx.jobs.all(kind=JobKind.INGEST) == []
+
     def test_an_attempt_is_claimed_once(self, world: World) -> None:
         with world.store.write() as tx:
             made = add_job(world, tx)

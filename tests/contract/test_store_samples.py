@@ -237,6 +237,35 @@ class TestSamples:
             )
             assert tx.samples.selectable_ranges(999, size) == []
 
+    def test_the_newest_selectable_one_tells_when_it_came(self, world: World) -> None:
+        later = NOW + timedelta(seconds=5)
+        with world.store.write() as tx:
+            assert tx.samples.newest_selectable_at(world.project.id) is None
+            tx.samples.add_many(world.project.id, [new_sample(0)], NOW)
+            tx.samples.add_many(world.project.id, [new_sample(1, Split.EVALUATION)], later)
+            assert tx.samples.newest_selectable_at(world.project.id) == NOW
+            [newest] = tx.samples.add_many(world.project.id, [new_sample(2)], later)
+            assert tx.samples.newest_selectable_at(world.project.id) == later
+            tx.samples.flag_unreadable([newest or 0])
+            assert tx.samples.newest_selectable_at(world.project.id) == NOW
+
+    def test_unreadable_ones_are_flagged_once_and_nothing_else_is(self, world: World) -> None:
+        ids = world.add_samples(4)
+        world.add_round(ids[:1])
+        with world.store.write() as tx:
+            assert tx.samples.flag_unreadable([]) == 0
+            assert tx.samples.flag_unreadable([ids[0], ids[1], ids[2], 10_000]) == 2
+            assert tx.samples.flag_unreadable(ids[:3]) == 0
+            found = tx.samples.get_many(ids)
+            counts = tx.samples.counts(world.project.id)
+        assert [found[sample_id].state for sample_id in ids] == [
+            SampleState.UNLABELLED,
+            SampleState.FLAGGED,
+            SampleState.FLAGGED,
+            SampleState.UNLABELLED,
+        ]
+        assert (counts.flagged, counts.free, counts.not_queued) == (2, 1, 1)
+
     def test_one_end_of_a_range_is_enough(self, world: World) -> None:
         ids = world.add_samples(4)
         with world.store.read() as tx:

@@ -12,6 +12,7 @@ from al_service.bootstrap import replay_round
 from al_service.domain.records import Chosen, Round, User
 from al_service.domain.states import AnnotationKind, RoundState, SampleState, SelectionState, Stage, StageState
 from al_service.errors import ConflictError, InvalidInputError
+from al_service.loop.batches import hand_over
 from al_service.loop.rounds import StageResult
 from tests.integration.conftest import Loop
 from tests.integration.pets import ask, choose, fill, label, lease, sample_state, say
@@ -291,6 +292,47 @@ class TestHandOver:
         choose(loop, [])
         assert set(reserve_states(loop).values()) == {SelectionState.RETIRED}
         assert loop.services.rounds.get("pets", 2).state is RoundState.CLOSED
+
+    def test_the_label_budget_holds_though_people_hold_the_reserve_when_the_batch_arrives(
+        self, loop: Loop, mia: User, tom: User
+    ) -> None:
+        """Budget 7: four labels, Tom holds two of the reserve, so of a new batch of four one is asked."""
+        ids = fill(loop, batch=4, reserve=2, label_budget=7)
+        answer_batch(loop, mia)
+        next_round(loop)
+        held = lease(loop, tom, 2)
+        assert len(held) == 2
+        choose(loop, ids[6:10], reserve=ids[10:12])
+        with loop.services.store.read() as tx:
+            batch = tx.queue.selections(loop.services.rounds.get("pets", 2).id)
+        assert [item.state for item in batch] == [SelectionState.OPEN] + [SelectionState.RETIRED] * 3
+        assert answer_batch(loop, mia) == 1
+        for assignment in held:
+            label(loop, assignment, tom)
+        next_round(loop)
+        assert answer_batch(loop, mia) == 0
+        assert loop.services.projects.summary("pets").counts.all_labelled == 7
+
+    def test_a_batch_for_which_the_budget_has_no_room_closes_its_round(self, loop: Loop, mia: User, tom: User) -> None:
+        ids = fill(loop, batch=2, reserve=3, label_budget=5)
+        answer_batch(loop, mia)
+        next_round(loop)
+        assert len(lease(loop, tom, 3)) == 3
+        choose(loop, ids[6:8])
+        assert loop.services.rounds.get("pets", 2).state is RoundState.CLOSED
+        assert answer_batch(loop, tom) == 3
+        assert loop.services.projects.summary("pets").counts.all_labelled == 5
+
+    def test_evaluation_picks_do_not_count_against_the_budget(self, loop: Loop, mia: User) -> None:
+        ids = fill(loop, batch=2, label_budget=3)
+        answer_batch(loop, mia)
+        record = next_round(loop)
+        picks = [Chosen(ids[4], 0, None, {"code": "evaluation"})]
+        picks += [Chosen(ids[place], place, None, {"code": "random"}) for place in (5, 6)]
+        with loop.services.store.write() as tx:
+            hand_over(tx, record, picks, [], loop.clock())
+            states = [item.state for item in tx.queue.selections(record.id)]
+        assert states == [SelectionState.OPEN, SelectionState.OPEN, SelectionState.RETIRED]
 
     def test_people_who_ask_all_the_time_see_no_gap_and_no_sample_twice(self, loop: Loop) -> None:
         """Three people lease and answer while the new batch takes over: nobody is ever sent away."""

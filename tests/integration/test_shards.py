@@ -66,6 +66,42 @@ def fail_for_good(loop: Loop, shard: Job, message: str = "no such file") -> None
     loop.services.jobs.fail(shard.id, shard.attempt, message, retryable=False)
 
 
+class TestUnreadableImages:
+    def test_they_are_flagged_with_the_shard_that_met_them(self, loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+        first, second, third = plan(loop)
+        project = loop.services.projects.get("pets")
+        mia = loop.person("mia")
+        with loop.services.store.write() as tx:
+            tx.annotations.add_labels(project.id, mia.id, [(3, "dog")], "import-", loop.clock())
+        claim(loop, JobKind.SCORE_SHARD)
+        loop.services.rounds.complete_shard(loop.services.jobs.get(first.id), facts_of(first), [2, 3])
+        counts = loop.services.projects.summary("pets").counts
+        assert (counts.flagged, counts.labelled, counts.unlabelled, counts.total) == (1, 1, 8, 10)
+        assert "1 images cannot be read" in caplog.text
+        for shard in (second, third):
+            loop.services.rounds.complete_shard(loop.services.jobs.get(shard.id), facts_of(shard))
+        with loop.services.store.read() as tx:
+            assert [sample_id for sample_id, _ in tx.samples.selectable(project.id)] == [1, 4, 5, 6, 7, 8, 9, 10]
+
+    def test_a_superseded_shard_flags_nothing(self, loop: Loop) -> None:
+        shard = plan(loop)[0]
+        claimed = claim(loop, JobKind.SCORE_SHARD)[0]
+        loop.clock.advance(60)
+        loop.services.jobs.reconcile()
+        with pytest.raises(SupersededError):
+            loop.services.rounds.complete_shard(claimed, facts_of(shard), [1])
+        assert loop.services.projects.summary("pets").counts.flagged == 0
+
+    def test_an_undivided_stage_flags_them_too_but_not_what_people_are_asked_for(self, loop: Loop) -> None:
+        planner = begin_scoring(loop)
+        with loop.services.store.write() as tx:
+            tx.queue.add_selections(planner.round_id or 0, [Chosen(4, 0, None, {"code": "random"})])
+        result = StageResult({}, Stage.SELECT, unreadable=[4, 5])
+        loop.services.rounds.complete_stage(planner, Stage.SCORE, result)
+        counts = loop.services.projects.summary("pets").counts
+        assert (counts.flagged, counts.free, counts.not_queued) == (1, 1, 8)
+
+
 class TestPlanning:
     def test_the_pool_becomes_one_job_for_each_shard(self, loop: Loop) -> None:
         shards = plan(loop)

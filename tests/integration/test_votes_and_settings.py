@@ -9,7 +9,7 @@ from al_service.domain.records import User
 from al_service.domain.states import AnnotationKind, JobKind, JobState, Role, RoundState, SampleState
 from al_service.errors import ConflictError, UnavailableError
 from al_service.loop.accounts import LastAdminError
-from al_service.loop.jobs import JobLimits
+from al_service.loop.jobs import JobLimits, JobNotRetryableError
 from tests.integration.conftest import Loop
 from tests.integration.pets import ask, fill, label, lease, sample_state, say
 
@@ -128,6 +128,25 @@ def test_a_stopped_job_of_the_last_round_can_be_taken_up_again(loop: Loop, mia: 
     [shown] = loop.services.projects.summary("pets").failed_jobs
     assert loop.services.jobs.retry(shown.id).attempt == 2
     assert loop.services.rounds.get("pets", 2).state is RoundState.RUNNING
+
+
+def test_a_pretraining_is_not_taken_up_again_beside_another_one(loop: Loop) -> None:
+    fill(loop)
+    services = loop.services
+    first, _ = services.projects.pretrain("pets")
+    with pytest.raises(JobNotRetryableError, match=f"job {first.id} is queued"):
+        services.jobs.retry(first.id)
+    services.jobs.cancel(first.id)
+    second, is_new = services.projects.pretrain("pets")
+    assert is_new
+    with pytest.raises(JobNotRetryableError, match=f"is queued already as job {second.id}"):
+        services.jobs.retry(first.id)
+    assert services.jobs.claim(second.id, 1, "w") is not None
+    with pytest.raises(JobNotRetryableError, match=f"is running already as job {second.id}"):
+        services.jobs.retry(first.id)
+    assert services.jobs.get(first.id).state is JobState.CANCELLED
+    services.jobs.cancel(second.id)
+    assert services.jobs.retry(first.id).state is JobState.QUEUED
 
 
 def test_cancelling_a_round_empties_the_queue_and_late_answers_still_count(loop: Loop, mia: User, tom: User) -> None:

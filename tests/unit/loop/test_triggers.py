@@ -17,7 +17,7 @@ LAST = Round(
     class_names=("a", "b"), seed=1, watermark=0, label_count=0, data_fingerprint=None, model_hash=None, metrics={},
     started_at=NOW - timedelta(minutes=5), finished_at=NOW, stages=(), selected_count=10, answered_count=10,
 )  # fmt: skip
-FACTS = LoopFacts(last_round=LAST, unlabelled=100, labelled=10, new_labels=0, queued=5, importing=False)
+FACTS = LoopFacts(last_round=LAST, unlabelled=100, labelled=10, new_labels=0, queued=5, importing=False, imported=False)
 
 
 def test_first_round_starts_when_images_are_there_and_the_import_is_over() -> None:
@@ -48,6 +48,14 @@ def test_time_needs_at_least_one_new_label() -> None:
 
 def test_an_empty_queue_goes_on_even_when_everything_was_skipped() -> None:
     assert decide(CONFIG, replace(FACTS, queued=0), NOW) == "queue_empty"
+
+
+def test_a_round_that_had_nothing_to_ask_is_not_followed_until_something_changes() -> None:
+    nothing = replace(FACTS, last_round=replace(LAST, selected_count=0), queued=0)
+    assert decide(CONFIG, nothing, NOW) is None
+    assert decide(CONFIG, replace(nothing, new_labels=1), NOW) == "queue_empty"
+    assert decide(CONFIG, replace(nothing, imported=True), NOW) == "queue_empty"
+    assert decide(CONFIG, replace(nothing, new_labels=7), NOW) == "labels"
 
 
 @pytest.mark.parametrize("state", [RoundState.RUNNING, RoundState.FAILED, RoundState.CANCELLED])
