@@ -65,7 +65,12 @@ def pixels_of(context: WorkerContext, run: JobRun, hashes: Sequence[str], image_
 
 def embeddings_of(context: WorkerContext, run: JobRun, network: Network, hashes: Sequence[str]) -> Rows:
     """What the network's backbone says of the images, (n, D) float16; the backbone must be a frozen one."""
-    store = context.embedding_rows(backbone_hash(network), network.embedding_width)
+    store = context.embedding_rows(
+        backbone_hash(network),
+        network.embedding_width,
+        image_px=network.image_px,
+        expected_count=_samples(context, run),
+    )
     missing = store.missing(hashes)
     unreadable: tuple[str, ...] = ()
     if len(missing):
@@ -79,6 +84,8 @@ def embeddings_of(context: WorkerContext, run: JobRun, network: Network, hashes:
                 network,
                 pixels.values[start : start + len(part)],
                 device=torch_device,
+                # One precision for all that share these rows, on whatever device and by whatever project.
+                precision="float32",
                 sizes=context.minibatch_sizes,
                 on_progress=lambda done, _, start=start: run.progress(start + done, len(wanted), "embedding images"),
             )
@@ -109,11 +116,12 @@ def _decode(context: WorkerContext, hashes: Sequence[str], image_px: int) -> tup
     try:
         return decode_pixels(read, hashes, image_px), []
     except (NotFoundError, images.UnreadableImageError):
-        # One image is gone: find out which, one by one.
-        good, bad = [], []
+        # One image is gone: find out which, one by one, once it is sure that not all of the storage is.
+        context.services.artifacts.check()
+        good, bad, pixels_max = [], [], context.settings.image_pixels_max
         for sha256 in hashes:
             try:
-                good.append(images.square_pixels(read(sha256), image_px))
+                good.append(images.square_pixels(read(sha256), image_px, pixels_max=pixels_max))
             except (NotFoundError, images.UnreadableImageError) as error:
                 log.warning("image %s is left out: %s", sha256, error)
                 bad.append(sha256)

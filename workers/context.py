@@ -16,19 +16,18 @@ from al_service.learning.minibatch_size import MinibatchSizes
 from al_service.loop.ports import Artifacts
 from al_service.loop.services import Services
 from al_service.settings import Settings
-from al_service.storage.artifacts import FileArtifacts
 from al_service.storage.pixel_rows import open_pixel_rows
 from al_service.storage.row_store import RowStore
 
 
 @dataclass
 class WorkerContext:
-    """One process's belongings. `network` is the last one trained or loaded, with its hash."""
+    """One process's belongings. `network` is the last one trained or loaded, with its file's name."""
 
     settings: Settings
     services: Services
     worker_name: str
-    network_hash: str | None = None
+    network_name: str | None = None
     network: Any = None
     interrupts: Any = None
     _stores: dict[str, RowStore] = field(default_factory=dict)
@@ -61,18 +60,23 @@ class WorkerContext:
             )
 
         # A store notices what other processes append, so it is opened once; a pool that grew may need the other kind.
-        is_raw = expected_count * image_px * image_px * 3 <= self.settings.pixel_cache_max_bytes
-        return self._opened(f"{key}/{image_px}/{is_raw}", opened)
+        return self._opened(f"{key}/{image_px}/{self._pixel_kind(image_px, expected_count)}", opened)
 
-    def embedding_rows(self, backbone_hash: str, width: int) -> RowStore:
-        """(width,) float16 embeddings by the backbone of that hash."""
-        key = f"embeddings/{backbone_hash[:32]}"
-        return self._opened(
-            key,
-            lambda: RowStore(
-                self.cache_folder / key, (width,), "float16", mirror=self._mirror, mirror_prefix=f"cache/{key}/"
-            ),
-        )
+    def embedding_rows(self, backbone_hash: str, width: int, *, image_px: int, expected_count: int) -> RowStore:
+        """(width,) float16 embeddings by the backbone of that hash, of pixels as `pixel_rows` keeps them."""
+        kind = self._pixel_kind(image_px, expected_count)
+        key = f"embeddings/{backbone_hash[:32]}-{images.SQUARE_VERSION}-{kind}"
+
+        def opened() -> RowStore:
+            prefix = f"cache/{key}/"
+            return RowStore(self.cache_folder / key, (width,), "float16", mirror=self._mirror, mirror_prefix=prefix)
+
+        return self._opened(key, opened)
+
+    def _pixel_kind(self, image_px: int, expected_count: int) -> str:
+        """As `open_pixel_rows` chooses: what JPEG loses, embeddings see."""
+        is_raw = expected_count * image_px * image_px * 3 <= self.settings.pixel_cache_max_bytes
+        return "raw" if is_raw else "jpeg"
 
     def drop_damaged_rows(self) -> None:
         """Read every cache that this process has open; what is damaged is removed and made again when it is needed."""
@@ -82,8 +86,7 @@ class WorkerContext:
     @property
     def _mirror(self) -> Artifacts | None:
         """Hosts that share remote artifacts share their caches through them; one with a local folder needs no copy."""
-        artifacts = self.services.artifacts
-        return None if isinstance(artifacts, FileArtifacts) else artifacts
+        return self.services.artifacts if self.settings.remote_storage_url else None
 
     def _opened(self, key: str, opener: Callable[[], RowStore]) -> RowStore:
         if key not in self._stores:

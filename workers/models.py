@@ -1,31 +1,86 @@
-"""The network of a stored model, warm where it is the one this process had last."""
+"""Stored models as networks: the round's own, warm where this process had it last, backbones, and the last head."""
 
 import torch
 
-from al_service.domain.records import ModelRecord
-from al_service.learning import checkpoints
+from al_service.domain.model_kinds import ModelKind
+from al_service.domain.records import ModelRecord, Project
+from al_service.learning import checkpoints, tensor_files
 from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.networks import Network
+from al_service.learning.probe import Probe, probe_from_head
 from workers.context import WorkerContext
+from workers.round_inputs import RoundInputs
 
 
 def scoring_network(context: WorkerContext, model: ModelRecord) -> Network:
     """The network of that model, its head divided by the temperature, so that all it says is calibrated."""
-    if context.network is None or context.network_hash != model.model_hash:
-        checkpoint = read_checkpoint(context, model)
-        keep_warm(context, checkpoint, model.model_hash)
+    if context.network is None or context.network_name != model.artifact:
+        keep_warm(context, read_checkpoint(context, model), model.artifact)
     return context.network
 
 
-def keep_warm(context: WorkerContext, checkpoint: Checkpoint, model_hash: str) -> None:
-    """Make this the network that the next job of the round finds. The head is changed in place."""
+def keep_warm(context: WorkerContext, checkpoint: Checkpoint, artifact: str) -> None:
+    """Make this the network that the next job of the round finds, by the name of its file: equal weights may have
+    another temperature. The head is changed in place.
+    """
     with torch.no_grad():
         checkpoint.network.head.linear.weight.div_(checkpoint.temperature)
         checkpoint.network.head.linear.bias.div_(checkpoint.temperature)
-    context.network, context.network_hash = checkpoint.network, model_hash
+    context.network, context.network_name = checkpoint.network, artifact
 
 
 def read_checkpoint(context: WorkerContext, model: ModelRecord) -> Checkpoint:
     """The stored checkpoint, put together with its backbone where it holds only a head."""
     artifacts = context.services.artifacts
     return checkpoints.from_bytes(artifacts.get(model.artifact), model.artifact, read_backbone=artifacts.get)
+
+
+def find_fitting_backbone(context: WorkerContext, project_id: int, network: Network) -> ModelRecord | None:
+    """The newest backbone that was pretrained on the project's images for such a network and side, or None."""
+    with context.services.store.read() as tx:
+        models = tx.models.all(project_id)
+    wanted = (ModelKind.BACKBONE, network.name, network.image_px)
+    fitting = (one for one in models if (one.kind, one.network_name, one.image_px) == wanted)
+    # Backbones that probes stand on are in the registry too; only pretrained ones have passed over images.
+    return next((one for one in fitting if "epochs" in one.metrics), None)
+
+
+def registered_backbone(context: WorkerContext, project: Project, network: Network) -> ModelRecord:
+    """The registry's entry of the frozen backbone, stored once however many heads stand on it."""
+    model_hash = checkpoints.backbone_hash(network)
+    with context.services.store.read() as tx:
+        known = tx.models.find_by_hash(project.id, ModelKind.BACKBONE, model_hash)
+    if known is not None and context.services.artifacts.has(known.artifact):
+        return known
+    data = checkpoints.backbone_to_bytes(network)
+    name = f"models/{project.id}/backbone-{model_hash[:32]}.safetensors"
+    context.services.artifacts.put(name, data)
+    model = ModelRecord(
+        id=0,
+        project_id=project.id,
+        round_id=None,
+        artifact=name,
+        model_hash=model_hash,
+        data_fingerprint=None,
+        metrics={},
+        created_at=context.services.clock(),
+        kind=ModelKind.BACKBONE,
+        name=f"{network.name}, frozen",
+        network_name=network.name,
+        image_px=network.image_px,
+        byte_count=len(data),
+    )
+    return context.services.models.register(project.name, model)
+
+
+def find_last_head(context: WorkerContext, inputs: RoundInputs, network: Network) -> Probe | None:
+    """The head of the last round, where it stood on the same backbone and knew the same classes; None otherwise."""
+    with context.services.store.read() as tx:
+        model = tx.models.find_newest(inputs.record.project_id, ModelKind.ROUND)
+    if model is None:
+        return None
+    tensors, metadata = tensor_files.from_bytes(context.services.artifacts.get(model.artifact), model.artifact)
+    same_backbone = metadata.get("backbone_hash") == checkpoints.backbone_hash(network)
+    if not same_backbone or tuple(metadata.get("class_names", ())) != inputs.record.class_names:
+        return None
+    return probe_from_head(tensors["head.linear.weight"], tensors["head.linear.bias"])

@@ -1,5 +1,7 @@
 """The pretrain job: a backbone from the pool's images alone, for projects with many images and few labels."""
 
+import json
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -7,7 +9,8 @@ import numpy as np
 
 from al_service.domain.model_kinds import ModelKind
 from al_service.domain.records import ModelRecord, Project
-from al_service.errors import InvalidInputError
+from al_service.domain.states import JobKind
+from al_service.errors import InvalidInputError, NotFoundError
 from al_service.learning import checkpoints, device, networks
 from al_service.learning.pretraining import PretrainConfig
 from al_service.learning.pretraining import pretrain as pretrain_backbone
@@ -17,11 +20,13 @@ from al_service.loop.ports import LabelledImage
 from workers.caches import pixels_of
 from workers.context import WorkerContext
 from workers.round_inputs import SIZES_LOOKED_AT, choose_image_px, class_indices
-from workers.running import JobRun
+from workers.running import JobRun, PausedError
 from workers.training_states import KeptStates
 
 #: Labelled images that the k-NN probe looks at, of either kind: enough to compare two backbones.
 PROBE_IMAGES_MAX = 2000
+#: So often a long pretraining goes back to its queue, behind rounds and imports; it goes on from its state.
+GIVE_WAY_AFTER_S = 600.0
 
 
 def pretrain(context: WorkerContext, run: JobRun) -> None:
@@ -29,14 +34,21 @@ def pretrain(context: WorkerContext, run: JobRun) -> None:
     services = context.services
     with services.store.read() as tx:
         project = tx.projects.get(run.job.project_id)
-        pool = [sha256 for _, sha256 in tx.samples.selectable(project.id)]
         labelled = tx.samples.training_set(project.id, tx.annotations.latest_id(project.id))
         evaluation = tx.samples.evaluation_set(project.id)
         sizes = tx.samples.image_sizes(project.id, SIZES_LOOKED_AT)
     config, image_px = project.config, choose_image_px(project.config, sizes)
     torch_device = device.choose(context.settings.device)
-    rows = pixels_of(context, run, [*pool, *(row.sha256 for row in labelled)], image_px)
-    states = KeptStates(services.artifacts, f"pretraining/{run.job.id}-")
+    _clear_states_of_over_jobs(context, project)
+    rows = pixels_of(context, run, _images(context, run, project, labelled), image_px)
+    states = KeptStates(services.artifacts, _prefix(run.job.id))
+    give_way_at = time.monotonic() + min(GIVE_WAY_AFTER_S, context.settings.job_timeout_s / 2)
+
+    def keep(state: bytes) -> None:
+        states.keep("state", state)
+        if time.monotonic() > give_way_at:
+            raise PausedError("pretraining has kept its state and lets other jobs go first")
+
     with threads_for(image_px, torch_device):
         network, report = pretrain_backbone(
             config.network,
@@ -52,7 +64,7 @@ def pretrain(context: WorkerContext, run: JobRun) -> None:
             device=torch_device,
             on_progress=lambda done, total: run.progress(done, total, "learning from images without labels"),
             state=states.find("state"),
-            on_state=lambda state: states.keep("state", state),
+            on_state=keep,
             probe=_probe(context, run, project, labelled, evaluation, image_px),
         )
     if report.collapsed:
@@ -60,6 +72,34 @@ def pretrain(context: WorkerContext, run: JobRun) -> None:
     facts = asdict(report) | {"image_px": image_px, "unreadable": len(rows.unreadable), "device": str(torch_device)}
     _register(context, run, project, network, facts)
     states.clear()
+
+
+def _prefix(job_id: int) -> str:
+    return f"pretraining/{job_id}-"
+
+
+def _images(context: WorkerContext, run: JobRun, project: Project, labelled: list[LabelledImage]) -> list[str]:
+    """The images of the first attempt, in the same order for all: people go on labelling, and images are imported,
+    while a long training pauses or is killed, and a state fits only the images it was made with.
+    """
+    artifacts, name = context.services.artifacts, f"{_prefix(run.job.id)}images.json"
+    try:
+        return list(json.loads(artifacts.get(name)))
+    except NotFoundError:
+        with context.services.store.read() as tx:
+            pool = [sha256 for _, sha256 in tx.samples.selectable(project.id)]
+        hashes = sorted({*pool, *(row.sha256 for row in labelled)})
+        artifacts.put(name, json.dumps(hashes).encode())
+        return hashes
+
+
+def _clear_states_of_over_jobs(context: WorkerContext, project: Project) -> None:
+    """Remove what failed and cancelled pretrainings of the project left; nobody goes on with them once another runs."""
+    with context.services.store.read() as tx:
+        jobs = tx.jobs.all(project_id=project.id)
+    for job in jobs:
+        if job.kind is JobKind.PRETRAIN and job.state.is_over:
+            KeptStates(context.services.artifacts, _prefix(job.id)).clear()
 
 
 def _probe(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Round
+from al_service.domain.records import Project, Round
 from al_service.learning import networks
 from al_service.loop.ports import LabelledImage, Transaction
 from workers.context import WorkerContext
@@ -23,6 +23,7 @@ class RoundInputs:
     """What a round may learn from and is measured on."""
 
     record: Round
+    project: Project
     labelled: list[LabelledImage]
     evaluation: list[LabelledImage]
     image_px: int
@@ -40,9 +41,11 @@ def read_round_inputs(context: WorkerContext, run: JobRun) -> RoundInputs:
         labelled = tx.samples.training_set(record.project_id, record.watermark)
         evaluation = tx.samples.evaluation_set(record.project_id)
         sizes = tx.samples.image_sizes(record.project_id, SIZES_LOOKED_AT)
+        project = tx.projects.get(record.project_id)
     known = set(record.class_names)
     return RoundInputs(
         record,
+        project,
         [row for row in labelled if row.class_name in known],
         [row for row in evaluation if row.class_name in known],
         choose_image_px(record.config, sizes),

@@ -52,6 +52,12 @@ class WorkerStoppingError(ConflictError):
     code = "worker_stopping"
 
 
+class PausedError(WorkerStoppingError):
+    """A long job has kept its state and gives way to others: the attempt goes back to the queue and is not counted."""
+
+    code = "paused"
+
+
 class StoppedByOperatorError(ConflictError):
     """Somebody sent RQ's stop-job command: the job is failed and not tried again by itself."""
 
@@ -229,7 +235,7 @@ def run_job(
 
     | the body raises | the attempt |
     |---|---|
-    | WorkerStoppingError | is released: due at once, not counted |
+    | WorkerStoppingError, PausedError | is released: due at once, not counted |
     | SupersededError, JobInterruptedError: the attempt no longer counts | ends quietly; nothing is stored |
     | StoppedByOperatorError, InvalidInputError, NotFoundError, PermissionDeniedError | fails without retry |
     | UnavailableError, time-out, MemoryError, anything else | fails and is retried with backoff |

@@ -38,8 +38,9 @@ def score(context: WorkerContext, run: JobRun) -> None:
         payloads = [{"first_id": first, "last_id": last, "count": count} for first, last, count in ranges]
         context.services.rounds.fan_out(run.job, payloads)
         return
-    facts = _score_range(context, run, record, first_id=None, last_id=None, with_labelled=True)
-    context.services.rounds.complete_stage(run.job, Stage.SCORE, StageResult(facts, Stage.SELECT))
+    facts, unreadable = _score_range(context, run, record, first_id=None, last_id=None, with_labelled=True)
+    result = StageResult(facts, Stage.SELECT, unreadable=unreadable)
+    context.services.rounds.complete_stage(run.job, Stage.SCORE, result)
 
 
 def score_shard(context: WorkerContext, run: JobRun) -> None:
@@ -47,7 +48,7 @@ def score_shard(context: WorkerContext, run: JobRun) -> None:
     with context.services.store.read() as tx:
         record = round_of(tx, run)
     payload = run.job.payload
-    facts = _score_range(
+    facts, unreadable = _score_range(
         context,
         run,
         record,
@@ -55,7 +56,7 @@ def score_shard(context: WorkerContext, run: JobRun) -> None:
         last_id=payload["last_id"],
         with_labelled=payload["shard"] == 0,
     )
-    context.services.rounds.complete_shard(run.job, {"shard": payload["shard"], **facts})
+    context.services.rounds.complete_shard(run.job, {"shard": payload["shard"], **facts}, unreadable)
 
 
 def score_artifacts(result: dict[str, Any]) -> list[str]:
@@ -71,8 +72,8 @@ def _score_range(
     first_id: int | None,
     last_id: int | None,
     with_labelled: bool,
-) -> dict[str, Any]:
-    """Score the pool's samples of that range; the stored file and its figures."""
+) -> tuple[dict[str, Any], list[int]]:
+    """Score the pool's samples of that range; the stored file with its figures, and samples that cannot be read."""
     with context.services.store.read() as tx:
         model = tx.models.find_of_round(record.id)
         pool = tx.samples.selectable(record.project_id, first_id, last_id)
@@ -87,8 +88,9 @@ def _score_range(
     labelled_embeddings = None
     if needs.needs_embeddings and labelled:
         labelled_embeddings = scorer.embeddings([row.sha256 for row in labelled])
+    sample_ids = np.array([sample_id for sample_id, _ in pool], np.int64)
     scored = ScoredPool(
-        np.array([sample_id for sample_id, _ in pool], np.int64)[there],
+        sample_ids[there],
         outputs.probabilities,
         outputs.embeddings if needs.needs_embeddings else None,
         outputs.sampled_probabilities,
@@ -96,13 +98,14 @@ def _score_range(
     )
     name = f"rounds/{record.id}/scores-{run.job.id}-{run.job.attempt}.npz"
     context.services.artifacts.put(name, scored.to_bytes())
-    return {
+    facts = {
         "artifact": name,
         "scored": len(there),
         "unreadable": len(pool) - len(there),
         "seconds": seconds,
         "images_per_second": len(pool) / seconds if seconds > 0 else None,
     }
+    return facts, np.delete(sample_ids, there).tolist()
 
 
 class _Scorer:

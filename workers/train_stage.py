@@ -27,7 +27,13 @@ from al_service.loop.ports import LabelledImage
 from al_service.loop.rounds import StageResult, data_fingerprint
 from workers.caches import Rows, embeddings_of, pixels_of
 from workers.context import WorkerContext
-from workers.models import keep_warm, read_checkpoint
+from workers.models import (
+    find_fitting_backbone,
+    find_last_head,
+    keep_warm,
+    read_checkpoint,
+    registered_backbone,
+)
 from workers.round_inputs import RoundInputs, class_indices, precision_of, read_round_inputs
 from workers.running import JobRun
 from workers.training_states import KeptStates
@@ -58,7 +64,8 @@ def train(context: WorkerContext, run: JobRun) -> None:
     if (why := _too_little(readable)) is not None:
         _skip(context, run, why)
         return
-    states = KeptStates(context.services.artifacts, f"rounds/{inputs.record.id}/training-")
+    _clear_states_of_over_rounds(context, inputs)
+    states = KeptStates(context.services.artifacts, _states_prefix(inputs.record.id))
     learned, seconds = _learn(material, labelled, states)
     facts = learned.facts | {
         "unreadable": len(labelled.unreadable),
@@ -96,16 +103,16 @@ def _starting_network(context: WorkerContext, inputs: RoundInputs) -> networks.N
         len(record.class_names),
         inputs.image_px,
         weights="none" if is_pretrained else config.weights,
-        seed=record.seed,
+        # A frozen backbone is the same in every round, also one that nobody trained: its embeddings are kept.
+        seed=config.seed if config.training_mode == PROBE else record.seed,
     )
     if is_pretrained:
-        with context.services.store.read() as tx:
-            backbone = tx.models.find_newest(record.project_id, ModelKind.BACKBONE)
-            name = tx.projects.get(record.project_id).name
+        backbone = find_fitting_backbone(context, record.project_id, network)
         if backbone is None:
+            name = inputs.project.name
             raise InvalidInputError(
-                f"weights=pretrained, and {name} has no pretrained backbone yet: run `al pretrain {name}`, "
-                f"or choose others with `al project set {name} weights=none`"
+                f"weights=pretrained, and {name} has no pretrained backbone for {network.name} at "
+                f"{network.image_px} px yet: run `al pretrain {name}`, or choose others with `al project set {name} weights=none`"
             )
         checkpoints.load_backbone(network, context.services.artifacts.get(backbone.artifact), backbone.name)
     return network
@@ -163,6 +170,7 @@ def _learn(material: _Material, labelled: Rows, states: KeptStates) -> tuple[Lea
         evaluation=None if evaluation is None else material.examples(inputs.evaluation, evaluation),
         unlabelled=material.unlabelled(),
         previous=material.previous(),
+        start=find_last_head(context, inputs, material.network) if material.is_frozen else None,
     )
     means = Means(
         device=material.device,
@@ -178,7 +186,7 @@ def _learn(material: _Material, labelled: Rows, states: KeptStates) -> tuple[Lea
         with threads_for(inputs.image_px, material.device):
             learned = learn(lesson, material.network, means)
     finally:
-        _clear_scratch(context, run)
+        shutil.rmtree(_scratch(context, run, run.job.attempt), ignore_errors=True)
     if evaluation is not None:
         measured_on = [inputs.evaluation[position] for position in evaluation.positions]
         learned.metrics["evaluation_fingerprint"] = data_fingerprint(measured_on)
@@ -190,22 +198,27 @@ def _trainer(context: WorkerContext, run: JobRun) -> round_model.Trainer:
     processes = context.settings.train_processes
     if processes == 1:
         return training.train
-    _clear_scratch(context, run)
-    work_dir = _scratch(context) / f"train-{run.job.id}-{run.job.attempt}"
+    for attempt in range(1, run.job.attempt):  # what killed attempts left
+        shutil.rmtree(_scratch(context, run, attempt), ignore_errors=True)
+    work_dir = _scratch(context, run, run.job.attempt)
     work_dir.mkdir(parents=True, exist_ok=True)
     return partial(train_distributed, processes=processes, work_dir=work_dir)
 
 
-def _clear_scratch(context: WorkerContext, run: JobRun) -> None:
-    """Remove what this attempt, or a killed one before it, left; one that is superseded and still runs stores nothing
-    anyway.
-    """
-    for left in _scratch(context).glob(f"train-{run.job.id}-*"):
-        shutil.rmtree(left, ignore_errors=True)
+def _scratch(context: WorkerContext, run: JobRun, attempt: int) -> Path:
+    return context.settings.data_dir.resolve() / "scratch" / f"train-{run.job.id}-{attempt}"
 
 
-def _scratch(context: WorkerContext) -> Path:
-    return context.settings.data_dir.resolve() / "scratch"
+def _clear_states_of_over_rounds(context: WorkerContext, inputs: RoundInputs) -> None:
+    """Remove what failed and cancelled rounds before this one left; a round that another has followed never goes on."""
+    with context.services.store.read() as tx:
+        before = [one for one in tx.rounds.all(inputs.record.project_id, limit=5) if one.id != inputs.record.id]
+    for one in before:
+        KeptStates(context.services.artifacts, _states_prefix(one.id)).clear()
+
+
+def _states_prefix(round_id: int) -> str:
+    return f"rounds/{round_id}/training-"
 
 
 def _store_model(
@@ -213,12 +226,10 @@ def _store_model(
 ) -> ModelRecord:
     record, network = inputs.record, learned.network
     artifacts = context.services.artifacts
-    backbone_name = None
+    backbone = None
     if inputs.config.training_mode == PROBE:
         # Stored once: every round's file holds only a head, and names this one.
-        backbone_name = f"models/{record.project_id}/backbone-{checkpoints.backbone_hash(network)[:32]}.safetensors"
-        if not artifacts.has(backbone_name):
-            artifacts.put(backbone_name, checkpoints.backbone_to_bytes(network))
+        backbone = registered_backbone(context, inputs.project, network)
     name = f"models/{record.project_id}/round-{record.number}-job-{run.job.id}-{run.job.attempt}.safetensors"
     data = checkpoints.to_bytes(
         network,
@@ -226,7 +237,7 @@ def _store_model(
         seed=record.seed,
         extra={"project_id": record.project_id, "round": record.number},
         temperature=learned.temperature,
-        backbone_name=backbone_name,
+        backbone_name=None if backbone is None else backbone.artifact,
     )
     artifacts.put(name, data)
     model = ModelRecord(
@@ -242,7 +253,8 @@ def _store_model(
         image_px=network.image_px,
         class_names=record.class_names,
         byte_count=len(data),
+        backbone_id=None if backbone is None else backbone.id,
     )
     checkpoint = Checkpoint(network, record.class_names, record.seed, temperature=learned.temperature)
-    keep_warm(context, checkpoint, model.model_hash)
+    keep_warm(context, checkpoint, model.artifact)
     return model

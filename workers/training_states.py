@@ -1,7 +1,11 @@
 """Trainings under way, kept among the artifacts, so that the next attempt goes on where a killed one stopped."""
 
-from al_service.errors import NotFoundError
+import logging
+
+from al_service.errors import NotFoundError, UnavailableError
 from al_service.loop.ports import Artifacts
+
+log = logging.getLogger(__name__)
 
 
 class KeptStates:
@@ -23,8 +27,11 @@ class KeptStates:
             return None
 
     def keep(self, name: str, state: bytes) -> None:
-        """Replace the state of that name."""
-        self._artifacts.put(self._name(name), state)
+        """Replace the state of that name; where that fails training goes on, with the state before as the last one."""
+        try:
+            self._artifacts.put(self._name(name), state)
+        except UnavailableError as error:
+            log.warning("the state of a training was not kept: %s", error)
 
     def clear(self) -> None:
         """Remove them all: the training is over and its result stored."""

@@ -167,8 +167,9 @@ def pretrain(session: Session, project_name: str, no_wait: bool, as_json: bool) 
 def _pretrain_words(project_name: str, job: Job) -> str:
     facts = job.result
     words = f"{facts['images']} images, {facts['epochs']} epochs, {facts['seconds']:.0f} s"
-    if facts.get("knn_accuracy") is not None:
-        words += f"; k-NN accuracy {facts['knn_accuracy_before']:.3f} before, {facts['knn_accuracy']:.3f} after"
+    before, after = facts.get("knn_accuracy_before"), facts.get("knn_accuracy")
+    if after is not None:
+        words += f"; k-NN accuracy {'' if before is None else f'{before:.3f} before, '}{after:.3f} after"
     return f"{words}\nnext: `al project set {project_name} weights=pretrained`"
 
 

@@ -108,7 +108,7 @@ class ProjectConfig:
     )
     curriculum_pacing: str = _setting("linear", "how fast the rest comes in", choices=PACINGS)
     curriculum_difficulty: str = _setting(
-        "previous_round",
+        "knn",
         "what counts as hard: the last model's entropy, or how many nearest neighbours have another label",
         choices=DIFFICULTIES,
     )

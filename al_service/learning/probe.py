@@ -103,6 +103,22 @@ class Probe:
         return torch.from_numpy(self.logits(embeddings)).softmax(1).numpy()
 
 
+def probe_from_head(weights: Tensor, bias: Tensor) -> Probe:
+    """A stored head as a place to start from: its weights (C, D) and bias (C,), and no word on how they were found."""
+    return Probe(
+        weights=weights.float().cpu().numpy(),
+        bias=bias.float().cpu().numpy(),
+        l2=0.0,
+        objective=math.nan,
+        iterations=0,
+        products=0,
+        gradient_norm=math.nan,
+        converged=False,
+        seconds=0.0,
+        tried=(),
+    )
+
+
 def fit_probe(
     embeddings: Any,
     class_indices: Any,

@@ -26,7 +26,7 @@ from al_service.learning.inference import Inference, head_outputs, predict
 from al_service.learning.minibatch_size import MinibatchSizes
 from al_service.learning.neighbours import knn_disagreement, label_noise_estimate
 from al_service.learning.networks import Network
-from al_service.learning.probe import fit_probe, held_out_probabilities, install
+from al_service.learning.probe import Probe, fit_probe, held_out_probabilities, install
 from al_service.learning.semi_supervised import spread_probe
 from al_service.learning.train_config import TrainReport
 from al_service.learning.warm_start import warm_start
@@ -36,6 +36,8 @@ OnProgress = Callable[[int, int, str], None]
 Trainer = Callable[..., TrainReport]
 #: With fewer labels an estimate of wrong ones is mostly noise; with more, a part of them tells as much.
 NOISE_LABELS = (50, 5000)
+FINETUNE_ONLY = ("warm_start", "class_balance", "focal_gamma", "label_smoothing", "ema_decay", "curriculum")
+PROBE_ONLY = ("probe_l2",)
 
 
 class TrainingStates(Protocol):
@@ -68,6 +70,7 @@ class Lesson:
         evaluation: never learned from; None where there is none yet.
         unlabelled: array-like of the same kind; read only where `semi_supervised` asks for it.
         previous: the last round's model, for warm starts and as the judge of what is hard.
+        start: the last round's head on the same backbone, where `fit_head` begins; the end is the same without.
     """
 
     config: ProjectConfig
@@ -77,6 +80,7 @@ class Lesson:
     evaluation: Examples | None = None
     unlabelled: Any = None
     previous: Checkpoint | None = None
+    start: Probe | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +146,7 @@ def finetune(lesson: Lesson, network: Network, means: Means) -> Learned:
         "train_loss": report.train_loss,
         "validation_loss": report.validation_loss,
         "resumed_from_epoch": report.resumed_from_epoch,
+        "state_refused": report.state_refused,
     }
     embeddings = _outputs(network, lesson.labelled.values, means, "looking at labelled images").embeddings
     return _learned(lesson, network, means, facts, metrics | _label_noise(lesson, embeddings))
@@ -240,6 +245,7 @@ def fit_head(lesson: Lesson, network: Network, means: Means) -> Learned:
         labelled.class_indices,
         len(lesson.class_names),
         l2=config.probe_l2 or None,
+        start=lesson.start,
         seed=lesson.seed,
     )
     install(probe, network.head)
@@ -274,6 +280,7 @@ def fit_head(lesson: Lesson, network: Network, means: Means) -> Learned:
 
 
 def _learned(lesson: Lesson, network: Network, means: Means, facts: dict[str, Any], metrics: dict[str, Any]) -> Learned:
+    metrics = metrics | {"advice": metrics.get("advice", []) + unused_settings(lesson.config)}
     measured = _measured(lesson, network, means)
     if measured is None:
         return Learned(network, 1.0, facts, metrics | {"evaluation_samples": 0})
@@ -302,6 +309,20 @@ def _label_noise(lesson: Lesson, embeddings: np.ndarray, l2: float | None = None
     words = curriculum.advice(estimate.share)
     advice = [{"code": "label_noise", "text": words}] if words else []
     return {"label_noise": {"share": estimate.share, "count": estimate.count}, "advice": advice}
+
+
+def unused_settings(config: ProjectConfig) -> list[dict[str, str]]:
+    """A word for every setting that was changed and does nothing in this training mode."""
+    plain, mode = ProjectConfig(), config.training_mode
+    names = FINETUNE_ONLY if mode == "probe" else PROBE_ONLY
+    idle = [name for name in names if getattr(config, name) != getattr(plain, name)]
+    if config.semi_supervised == ("pseudo_labels" if mode == "probe" else "label_spreading"):
+        idle.append("semi_supervised")
+    text = "{name}={value} does nothing while training_mode={mode}"
+    return [
+        {"code": "unused_setting", "text": text.format(name=name, value=getattr(config, name), mode=mode)}
+        for name in idle
+    ]
 
 
 def _measured(lesson: Lesson, network: Network, means: Means) -> Calibration | None:

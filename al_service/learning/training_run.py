@@ -136,7 +136,11 @@ class TrainingRun:
         if len(self.validation_part):
             now.validation_losses.append(self._validation_loss(judged))
         watched = (now.validation_losses or now.train_losses)[-1]
-        if watched < now.best_loss:
+        # While only easy images are in play the training loss is low and says nothing: nothing is judged by it yet.
+        is_judged = bool(len(self.validation_part)) or now.epoch >= getattr(self.hooks.order, "whole_from_epoch", 1)
+        if not is_judged:
+            now.plateau_epoch, watched = now.epoch, math.inf
+        if watched < now.best_loss or not self.best_weights:
             now.best_epoch, now.best_loss = now.epoch, watched
             self.best_weights = copied(judged.state_dict())
         if watched < now.plateau_loss * (1 - _PLATEAU_IMPROVEMENT):

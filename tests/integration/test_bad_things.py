@@ -56,6 +56,32 @@ def test_images_that_vanished_from_disk_are_left_out_and_named(digits_loop: Loop
     with loop.services.store.read() as tx:
         asked = {tx.samples.get(item.sample_id).sha256 for item in tx.queue.selections(record.id)}
     assert not asked & {pool[0], pool[1]}
+    assert loop.services.projects.summary("digits").counts.flagged == 2
+
+
+def test_a_pool_of_which_one_image_vanished_comes_to_rest(loop: Loop, digits: Path, mia: User, tmp_path: Path) -> None:
+    for path in sorted(digits.glob("*/*.png"))[::300]:
+        (tmp_path / "few" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "few" / path.parent.name)
+    loop.truth = truth_of(digits)
+    settings = {
+        "labels_per_round": 3,
+        "trigger_labels": 3,
+        "epochs_max": 2,
+        "holdout_fraction": 0.0,
+        "reserve_factor": 0.0,
+    }
+    loop.services.projects.create("digits", DIGITS, settings)
+    loop.services.projects.import_images("digits", str(tmp_path / "few"), labels="none")
+    loop.work()
+    answer_some(loop, mia, 1)
+    with loop.services.store.read() as tx:
+        left = tx.samples.selectable(loop.services.projects.get("digits").id)
+    image_path(loop, left[-1][1]).unlink()
+    for _ in range(6):
+        loop.answer_all("digits", mia)
+        loop.work()
+    assert len(loop.services.rounds.all("digits")) < 8
 
 
 def test_all_labelled_images_gone_says_so_and_keeps_the_labels(digits_loop: Loop, mia: User) -> None:

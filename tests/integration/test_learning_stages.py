@@ -10,13 +10,13 @@ from al_service.acquisition.scored_pool import ScoredPool
 from al_service.bootstrap import replay_round
 from al_service.domain.model_kinds import ModelKind
 from al_service.domain.records import User
-from al_service.domain.states import JobKind, RoundState, Stage
+from al_service.domain.states import JobKind, JobState, RoundState, Stage
 from al_service.errors import InvalidInputError
 from al_service.learning import checkpoints
 from al_service.learning.inference import predict
 from al_service.storage.row_view import DamagedRowsError
 from tests.integration.conftest import DIGITS, Loop, truth_of
-from workers import context, jobs
+from workers import context, jobs, pretrain_job
 from workers.running import Interrupts, WorkerStoppingError
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"])
@@ -156,7 +156,10 @@ class TestProbe:
         artifacts = loop.services.artifacts
         sizes = [len(artifacts.get(model.artifact)) for model in models if model is not None]
         backbones = [name for name in artifacts.names("models/") if "backbone-" in name]
-        assert len(backbones) == 3, "each round has its own seed, and so its own initial backbone"
+        assert len(backbones) == 1, "the backbone is frozen, so rounds share it and its embeddings"
+        assert len(list((loop.settings.data_dir / "cache" / "embeddings").iterdir())) == 1
+        [entry] = [model for model in loop.services.models.all("digits") if model.kind is ModelKind.BACKBONE]
+        assert {model.backbone_id for model in models if model is not None} == {entry.id}
         assert max(sizes) < len(artifacts.get(backbones[0])) / 10
 
     def test_a_frozen_backbone_sees_an_image_once(self, loop: Loop, digits: Path, mia: User, tmp_path: Path) -> None:
@@ -180,6 +183,7 @@ class TestProbe:
         assert not (loop.settings.data_dir / "cache" / "pixels").exists(), "no image was decoded again"
 
 
+@pytest.mark.parametrize("settings_values", [{"training_state_every_s": 0.0}])
 class TestPretraining:
     def test_a_backbone_from_the_pool_is_what_rounds_start_from(self, loop: Loop, digits: Path, mia: User) -> None:
         a_loop_over(loop, digits, pretrain_epochs=3, training_mode="probe")
@@ -193,7 +197,7 @@ class TestPretraining:
         assert 0 < facts["knn_accuracy"] < 1
         assert facts["images"] == loop.services.projects.summary("digits").counts.total
         models = loop.services.models.all("digits")
-        assert [model.id for model in models if model.kind is ModelKind.BACKBONE] == [facts["model"]]
+        assert facts["model"] in [model.id for model in models if model.kind is ModelKind.BACKBONE]
         loop.services.projects.change("digits", {"weights": "pretrained"})
         loop.answer_all("digits", mia)
         loop.work()
@@ -210,6 +214,33 @@ class TestPretraining:
         loop.answer_all("digits", mia)
         with pytest.raises(InvalidInputError, match=r"run `al pretrain digits`"):
             loop.work()
+
+    def test_a_pretraining_that_was_stopped_goes_on_though_people_labelled_meanwhile(
+        self, loop: Loop, digits: Path, mia: User
+    ) -> None:
+        a_loop_over(loop, digits, pretrain_epochs=4)
+        job, _ = loop.services.projects.pretrain("digits")
+        stop_after(loop, 3, "pretraining/")
+        jobs.pretrain(job.id, 1)
+        assert loop.services.jobs.get(job.id).attempt == 2
+        loop.answer_all("digits", mia)
+        a_new_process(loop)
+        jobs.pretrain(job.id, 2)
+        facts = loop.services.jobs.get(job.id).result
+        assert facts["state_refused"] == ""
+        assert facts["resumed_step"] >= 2
+        assert not loop.services.artifacts.names("pretraining/")
+
+    def test_a_long_pretraining_gives_way_to_other_jobs(
+        self, loop: Loop, digits: Path, mia: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pretrain_job, "GIVE_WAY_AFTER_S", 0.0)
+        a_loop_over(loop, digits, pretrain_epochs=1)
+        job, _ = loop.services.projects.pretrain("digits")
+        jobs.pretrain(job.id, 1)
+        again = loop.services.jobs.get(job.id)
+        assert (again.state, again.attempt) == (JobState.QUEUED, 2)
+        assert again.attempts_max > 3, "a pause is no failure"
 
 
 class TestGoingOn:
@@ -266,8 +297,8 @@ class TestUnlabelledImages:
         assert metrics["plain"]["nll"] != metrics["nll"]
 
 
-def stop_after(loop: Loop, epochs: int) -> None:
-    """From now on the worker is asked to stop once that many epochs have been kept."""
+def stop_after(loop: Loop, states: int, where: str = "training-") -> None:
+    """From now on the worker is asked to stop once that many states have been kept."""
     current = context.current()
 
     class Counting:
@@ -281,9 +312,9 @@ def stop_after(loop: Loop, epochs: int) -> None:
 
         def put(self, name: str, data: bytes) -> None:
             loop.services.artifacts.put(name, data)
-            if "training-" in name:
+            if where in name:
                 self.kept += 1
-                if self.kept == epochs:
+                if self.kept == states:
                     current.interrupts.request(WorkerStoppingError("the test stops this worker"))
 
     from dataclasses import replace
