@@ -112,7 +112,8 @@ def _starting_network(context: WorkerContext, inputs: RoundInputs) -> networks.N
             name = inputs.project.name
             raise InvalidInputError(
                 f"weights=pretrained, and {name} has no pretrained backbone for {network.name} at "
-                f"{network.image_px} px yet: run `al pretrain {name}`, or choose others with `al project set {name} weights=none`"
+                f"{network.image_px} px yet: run `al pretrain {name}`, or choose others with "
+                f"`al project set {name} weights=none`"
             )
         checkpoints.load_backbone(network, context.services.artifacts.get(backbone.artifact), backbone.name)
     return network
