@@ -45,8 +45,7 @@ def pretrain(context: WorkerContext, run: JobRun) -> None:
     give_way_at = time.monotonic() + min(GIVE_WAY_AFTER_S, context.settings.job_timeout_s / 2)
 
     def keep(state: bytes) -> None:
-        states.keep("state", state)
-        if time.monotonic() > give_way_at:
+        if states.keep("state", state) and time.monotonic() > give_way_at:
             raise PausedError("pretraining has kept its state and lets other jobs go first")
 
     with threads_for(image_px, torch_device):

@@ -26,12 +26,14 @@ class KeptStates:
         except NotFoundError:
             return None
 
-    def keep(self, name: str, state: bytes) -> None:
-        """Replace the state of that name; where that fails training goes on, with the state before as the last one."""
+    def keep(self, name: str, state: bytes) -> bool:
+        """Replace the state of that name; False where that fails: training goes on, and the state before stays."""
         try:
             self._artifacts.put(self._name(name), state)
         except UnavailableError as error:
             log.warning("the state of a training was not kept: %s", error)
+            return False
+        return True
 
     def clear(self) -> None:
         """Remove them all: the training is over and its result stored."""

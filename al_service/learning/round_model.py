@@ -46,8 +46,8 @@ class TrainingStates(Protocol):
     def find(self, name: str) -> bytes | None:
         """The state kept under that name, or None."""
 
-    def keep(self, name: str, state: bytes) -> None:
-        """Replace the state of that name."""
+    def keep(self, name: str, state: bytes) -> bool:
+        """Replace the state of that name; whether that went well."""
 
 
 @dataclass(frozen=True, eq=False)
