@@ -50,7 +50,6 @@ def select(context: WorkerContext, run: JobRun) -> None:
         "candidates": len(candidates.sample_ids),
         "budget": budget,
         "evaluation_picks": len(chosen) - len(batch),
-        "reserve": len(reserve),
     }
     services.rounds.complete_stage(
         run.job,

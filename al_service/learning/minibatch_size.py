@@ -176,15 +176,15 @@ def quickest_size(seconds_of: Callable[[int], float], most: int) -> int:
     >>> quickest_size(lambda size: 0.001 + size * 0.0001, 512)
     256
     """
-    best, rate, spent = CPU_SIZES[0], 0.0, 0.0
+    rates: dict[int, float] = {}
+    spent = 0.0
     for size in (size for size in CPU_SIZES if size <= most):
         seconds = max(seconds_of(size), 1e-9)
-        if size / seconds > rate * _QUICKER_BY:
-            best, rate = size, size / seconds
+        rates[size] = size / seconds
         spent += seconds
         if spent + 2 * seconds > _TRYING_SECONDS:
             break
-    return best
+    return next(size for size, rate in rates.items() if max(rates.values()) <= rate * _QUICKER_BY)
 
 
 def _seconds(run: RunImages, images: Tensor, size: int) -> float:

@@ -104,7 +104,8 @@ def prove_record(project: RehearsedProject, record: dict[str, Any]) -> None:
         stage = stages[job["kind"]]
         assert (job["state"], stage["job_id"], stage["attempt"]) == ("done", job["id"], job["attempt"])
         result = json.loads(stage["result"])
-        assert result == json.loads(job["result"])
+        # How many of the reserve were stored, only the hand-over knows.
+        assert {key: value for key, value in result.items() if key != "reserve"} == json.loads(job["result"])
         names = [value for key, value in result.items() if key in ("artifact", "candidates_artifact")]
         assert all(name.endswith(f"-{job['id']}-{job['attempt']}.npz") for name in names)
     assert {row["state"] for row in stages.values()} <= ({"done", "skipped"} if is_cold else {"done"})

@@ -50,7 +50,14 @@ def test_the_summary_shows_the_project_at_a_glance(world):
         {"name": "cat", "position": 0, "labelled": 0},
         {"name": "dog", "position": 1, "labelled": 1},
     ]
-    assert found["progress"] == {"answered": 1, "asked": 3, "new_labels": 1, "labels_to_trigger": 3}
+    assert found["progress"] == {
+        "answered": 1,
+        "answered_ahead": 0,
+        "asked": 3,
+        "reserve": 0,
+        "new_labels": 1,
+        "labels_to_trigger": 3,
+    }
     assert found["counts"]["labelled"] == 1
     assert found["round"]["number"] == found["last_round"]["number"] == 1
     assert found["labels_per_minute"] == pytest.approx(0.2)

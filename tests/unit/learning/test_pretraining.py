@@ -52,13 +52,13 @@ def test_neighbours_are_of_the_same_digit_more_often_after_pretraining_without_a
     probe = NeighbourProbe(
         digits.pixels[:600], digits.class_indices[:600], digits.pixels[1000:], digits.class_indices[1000:]
     )
-    config = PretrainConfig(epochs=6, minibatch_size=128, views=views_for(8), seed=1)
+    config = PretrainConfig(epochs=8, minibatch_size=128, views=views_for(8), seed=3)
     network, report = pretrain("small_cnn", digits.pixels[:1000], config, probe=probe)
     assert report.knn_accuracy_before < report.knn_accuracy
     assert report.knn_accuracy == neighbour_accuracy(network, probe)
     assert report.loss[-1] < report.loss[0] < math.log(2 * 128)
-    assert (report.images, report.epochs, report.steps, len(report.loss)) == (1000, 6, 48, 6)
-    assert report.images_per_s == pytest.approx(6000 / report.seconds)
+    assert (report.images, report.epochs, report.steps, len(report.loss)) == (1000, 8, 64, 8)
+    assert report.images_per_s == pytest.approx(8000 / report.seconds)
     assert not report.collapsed and report.warning == "" and report.state_refused == "" and report.resumed_step == 0
     assert not network.training
 
