@@ -24,15 +24,18 @@ import numpy as np
 import torch
 from torchvision.io import ImageReadMode, decode_image, read_file
 
+from al_service.acquisition.scored_pool import ScoredPool
 from al_service.ingest.digits import write_digits
 from al_service.learning import networks
 from al_service.learning.decoding import decode_pixels
-from al_service.learning.inference import Inference, predict
+from al_service.learning.inference import Inference, embed, head_outputs, predict
 from al_service.learning.threads import threads_for
+from al_service.storage.artifacts import FileArtifacts
 from al_service.storage.row_store import RowStore
 from benchmarks.figures import Lines
 from benchmarks.image_sets import CIFAR10_VARIABLE, cifar10_archive
 from benchmarks.rounds import timed
+from workers.caches import CHUNK_ROWS_MAX
 
 CPU = torch.device("cpu")
 PASSES = 20
@@ -140,15 +143,19 @@ def _first_time(network: networks.Network, files: Sequence[Path], hashes: list[s
 
 
 def _second_time(network: networks.Network, hashes: list[str], place: Path, name: str) -> None:
-    """From pixels on disk to probabilities and embeddings on disk."""
+    """From pixels on disk to probabilities and embeddings on disk, in the steps of the score job."""
     rows = _pixel_rows(network, place)
-    probabilities = RowStore(place / name / "probabilities", (network.class_count,), "float32")
     embeddings = RowStore(place / name / "embeddings", (network.embedding_width,), "float16")
-    for start in range(0, len(hashes), SHARD):
+    scores = FileArtifacts(place / name)
+    for number, start in enumerate(range(0, len(hashes), SHARD)):
         shard = hashes[start : start + SHARD]
-        found = predict(network, rows.view(shard))
-        probabilities.append(shard, found.probabilities)
-        embeddings.append(shard, found.embeddings)
+        pixels = rows.view(shard)
+        for first in range(0, len(shard), CHUNK_ROWS_MAX):
+            part = slice(first, first + CHUNK_ROWS_MAX)
+            embeddings.append(shard[part], embed(network, pixels.part(first, first + CHUNK_ROWS_MAX)))
+        found = head_outputs(network, embeddings.view(shard))
+        sample_ids = np.arange(start, start + len(shard))
+        scores.put(f"scores-{number}.npz", ScoredPool(sample_ids, found.probabilities, found.embeddings).to_bytes())
 
 
 def _pixel_rows(network: networks.Network, place: Path) -> RowStore:

@@ -1,13 +1,12 @@
 """Pixels and embeddings by content hash, from the caches on disk; what is not there yet is made first and kept.
 
-An image is decoded once, and a frozen backbone sees it once, whatever project, round or worker asks. An image that has
-vanished or cannot be decoded any more never stops a round: it is left out, and the answer says which.
+An image is decoded once, and a backbone with the same weights sees it once, whatever round or worker asks. An image
+that has vanished or cannot be decoded any more never stops a round: it is left out, and the answer says which.
 """
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,8 @@ from al_service.learning.decoding import decode_pixels
 from al_service.learning.inference import embed
 from al_service.learning.networks import Network
 from al_service.loop.ports import image_name
+from al_service.storage.row_store import RowStore
+from al_service.storage.row_view import RowView
 from workers.context import WorkerContext
 from workers.running import JobRun
 
@@ -34,12 +35,12 @@ class Rows:
     """What was asked for, less what cannot be read.
 
     Args:
-        values: array-like, a row for each of `positions`, read from disk piece by piece.
+        values: a row for each of `positions`, read from disk piece by piece.
         positions: (n,) int64, rising: which of the hashes asked for these are.
         unreadable: hashes of images that have vanished or cannot be decoded.
     """
 
-    values: Any
+    values: RowView
     positions: np.ndarray
     unreadable: tuple[str, ...]
 
@@ -63,14 +64,39 @@ def pixels_of(context: WorkerContext, run: JobRun, hashes: Sequence[str], image_
     return _without(store, hashes, unreadable)
 
 
-def embeddings_of(context: WorkerContext, run: JobRun, network: Network, hashes: Sequence[str]) -> Rows:
-    """What the network's backbone says of the images, (n, D) float16; the backbone must be a frozen one."""
-    store = context.embedding_rows(
-        backbone_hash(network),
-        network.embedding_width,
-        image_px=network.image_px,
-        expected_count=_samples(context, run),
-    )
+def embeddings_of(
+    context: WorkerContext, run: JobRun, network: Network, hashes: Sequence[str], *, precision: str = "float32"
+) -> Rows:
+    """What a frozen backbone says of the images, (n, D) float16; kept for all rounds, projects and hosts.
+
+    Args:
+        precision: as in `inference.predict`. All who share a backbone's rows want one precision, on any device.
+    """
+    store = context.embedding_rows(backbone_hash(network), *_shape(context, run, network))
+    return _embedded(context, run, network, hashes, store, precision, "embedding images")
+
+
+def embeddings_of_round(
+    context: WorkerContext, run: JobRun, network: Network, hashes: Sequence[str], *, precision: str
+) -> Rows:
+    """As `embeddings_of` for a backbone that this round trained. They are kept on this host until later rounds come."""
+    store = context.round_embedding_rows(run.job.project_id, backbone_hash(network), *_shape(context, run, network))
+    return _embedded(context, run, network, hashes, store, precision, "scoring")
+
+
+def _shape(context: WorkerContext, run: JobRun, network: Network) -> tuple[int, int, int]:
+    return network.embedding_width, network.image_px, _samples(context, run)
+
+
+def _embedded(
+    context: WorkerContext,
+    run: JobRun,
+    network: Network,
+    hashes: Sequence[str],
+    store: RowStore,
+    precision: str,
+    words: str,
+) -> Rows:
     missing = store.missing(hashes)
     unreadable: tuple[str, ...] = ()
     if len(missing):
@@ -82,12 +108,11 @@ def embeddings_of(context: WorkerContext, run: JobRun, network: Network, hashes:
             part = pixels.positions[start : start + CHUNK_ROWS_MAX]
             rows = embed(
                 network,
-                pixels.values[start : start + len(part)],
+                pixels.values.part(start, start + len(part)),
                 device=torch_device,
-                # One precision for all that share these rows, on whatever device and by whatever project.
-                precision="float32",
+                precision=precision,
                 sizes=context.minibatch_sizes,
-                on_progress=lambda done, _, start=start: run.progress(start + done, len(wanted), "embedding images"),
+                on_progress=lambda done, _, start=start: run.progress(start + done, len(wanted), words),
             )
             store.append([wanted[position] for position in part], rows)
     return _without(store, hashes, unreadable)
@@ -100,7 +125,7 @@ def _samples(context: WorkerContext, run: JobRun) -> int:
     return counts.total + counts.train_total + counts.evaluation_total
 
 
-def _without(store: Any, hashes: Sequence[str], unreadable: Sequence[str]) -> Rows:
+def _without(store: RowStore, hashes: Sequence[str], unreadable: Sequence[str]) -> Rows:
     left_out = set(unreadable)
     positions = np.array([at for at, sha256 in enumerate(hashes) if sha256 not in left_out], np.int64)
     kept = hashes if not left_out else [hashes[position] for position in positions]

@@ -3,6 +3,7 @@
 RQ calls a job by name with (job_id, attempt) only, so the process holds one context, put in place once at its start.
 """
 
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from al_service.loop.services import Services
 from al_service.settings import Settings
 from al_service.storage.pixel_rows import open_pixel_rows
 from al_service.storage.row_store import RowStore
+
+#: Rounds of a project whose embeddings are kept: the newest, and the one before, which a late job may still read.
+KEPT_ROUNDS = 2
 
 
 @dataclass
@@ -62,16 +66,38 @@ class WorkerContext:
         # A store notices what other processes append, so it is opened once; a pool that grew may need the other kind.
         return self._opened(f"{key}/{image_px}/{self._pixel_kind(image_px, expected_count)}", opened)
 
-    def embedding_rows(self, backbone_hash: str, width: int, *, image_px: int, expected_count: int) -> RowStore:
-        """(width,) float16 embeddings by the backbone of that hash, of pixels as `pixel_rows` keeps them."""
-        kind = self._pixel_kind(image_px, expected_count)
-        key = f"embeddings/{backbone_hash[:32]}-{images.SQUARE_VERSION}-{kind}"
+    def embedding_rows(self, backbone_hash: str, width: int, image_px: int, expected_count: int) -> RowStore:
+        """(width,) float16 embeddings by the frozen backbone of that hash, of pixels as `pixel_rows` keeps them."""
+        key = f"embeddings/{self._embeddings_key(backbone_hash, image_px, expected_count)}"
 
         def opened() -> RowStore:
             prefix = f"cache/{key}/"
             return RowStore(self.cache_folder / key, (width,), "float16", mirror=self._mirror, mirror_prefix=prefix)
 
         return self._opened(key, opened)
+
+    def round_embedding_rows(
+        self, project_id: int, backbone_hash: str, width: int, image_px: int, expected_count: int
+    ) -> RowStore:
+        """As `embedding_rows` for a backbone that a round of this project trained.
+
+        Rows of the newest rounds are kept, so a retried job goes on where it stopped; older ones are removed.
+        """
+        folder = f"round-embeddings/{project_id}"
+        key = f"{folder}/{self._embeddings_key(backbone_hash, image_px, expected_count)}"
+        if key not in self._stores:
+            self._remove_old_rounds(folder, key)
+        return self._opened(key, lambda: RowStore(self.cache_folder / key, (width,), "float16"))
+
+    def _embeddings_key(self, backbone_hash: str, image_px: int, expected_count: int) -> str:
+        return f"{backbone_hash[:32]}-{images.SQUARE_VERSION}-{self._pixel_kind(image_px, expected_count)}"
+
+    def _remove_old_rounds(self, folder: str, key: str) -> None:
+        """Make room for one more round's embeddings. Whoever still reads the old ones keeps what he has open."""
+        there = sorted((self.cache_folder / folder).glob("*"), key=_modified_at, reverse=True)
+        for path in [path for path in there if path != self.cache_folder / key][KEPT_ROUNDS - 1 :]:
+            self._stores.pop(f"{folder}/{path.name}", None)
+            shutil.rmtree(path, ignore_errors=True)  # what stays is removed next time
 
     def _pixel_kind(self, image_px: int, expected_count: int) -> str:
         """As `open_pixel_rows` chooses: what JPEG loses, embeddings see."""
@@ -92,6 +118,13 @@ class WorkerContext:
         if key not in self._stores:
             self._stores[key] = opener()
         return self._stores[key]
+
+
+def _modified_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another process has removed it just now
+        return 0.0
 
 
 _current: list[WorkerContext] = []

@@ -16,10 +16,11 @@ from al_service.domain.states import Stage
 from al_service.domain.strategy_names import STRATEGIES
 from al_service.learning import device
 from al_service.learning.inference import Inference, head_outputs, predict
+from al_service.learning.mc_dropout import drops_in_head_only
 from al_service.learning.networks import Network
 from al_service.loop.rounds import StageResult
 from al_service.loop.shards import shard_size
-from workers.caches import embeddings_of, pixels_of
+from workers.caches import Rows, embeddings_of, embeddings_of_round, pixels_of
 from workers.context import WorkerContext
 from workers.models import scoring_network
 from workers.round_inputs import precision_of, round_of
@@ -82,12 +83,12 @@ def _score_range(
         raise RuntimeError(f"round {record.number} reached scoring without a model")
     scorer = _Scorer(context, run, record, model)
     started = time.perf_counter()
-    outputs, there = scorer.outputs([sha256 for _, sha256 in pool], "scoring")
+    outputs, there = scorer.outputs([sha256 for _, sha256 in pool])
     seconds = time.perf_counter() - started
     needs = STRATEGIES[record.config.strategy]
     labelled_embeddings = None
     if needs.needs_embeddings and labelled:
-        labelled_embeddings = scorer.embeddings([row.sha256 for row in labelled])
+        labelled_embeddings = np.asarray(scorer.embeddings([row.sha256 for row in labelled]).values[:])
     sample_ids = np.array([sample_id for sample_id, _ in pool], np.int64)
     scored = ScoredPool(
         sample_ids[there],
@@ -109,7 +110,7 @@ def _score_range(
 
 
 class _Scorer:
-    """A round's model over images: by the backbone, or by the head alone where embeddings are stored."""
+    """A round's model over images: the backbone for images that it has not seen yet, the head for all."""
 
     def __init__(self, context: WorkerContext, run: JobRun, record: Round, model: ModelRecord) -> None:
         self._context, self._run, self._record = context, run, record
@@ -119,27 +120,34 @@ class _Scorer:
         needs_sampled = STRATEGIES[record.config.strategy].needs_sampled
         self._passes = record.config.mc_passes if needs_sampled else 0
 
-    def outputs(self, hashes: list[str], words: str) -> tuple[Inference, np.ndarray]:
+    def outputs(self, hashes: list[str]) -> tuple[Inference, np.ndarray]:
         """What the model says of the images, and the positions of those that could be read."""
-        seed = self._record.seed
+        if self._passes and not self._is_frozen and not drops_in_head_only(self._network):
+            return self._whole_passes(hashes)
+        rows = self.embeddings(hashes)
+        outputs = head_outputs(
+            self._network, rows.values, mc_passes=self._passes, seed=self._record.seed, device=self._device
+        )
+        return outputs, rows.positions
+
+    def embeddings(self, hashes: list[str]) -> Rows:
+        """(n, D) float16 of the images that could be read."""
         if self._is_frozen:
-            rows = embeddings_of(self._context, self._run, self._network, hashes)
-            outputs = head_outputs(self._network, rows.values, mc_passes=self._passes, seed=seed, device=self._device)
-            return outputs, rows.positions
+            return embeddings_of(self._context, self._run, self._network, hashes)
+        precision = precision_of(self._record.config)
+        return embeddings_of_round(self._context, self._run, self._network, hashes, precision=precision)
+
+    def _whole_passes(self, hashes: list[str]) -> tuple[Inference, np.ndarray]:
+        """A backbone with dropout of its own must be run for every pass."""
         rows = pixels_of(self._context, self._run, hashes, self._network.image_px)
         outputs = predict(
             self._network,
             rows.values,
             device=self._device,
             mc_passes=self._passes,
-            seed=seed,
+            seed=self._record.seed,
             precision=precision_of(self._record.config),
             sizes=self._context.minibatch_sizes,
-            on_progress=lambda done, total: self._run.progress(done, total, words),
+            on_progress=lambda done, total: self._run.progress(done, total, "scoring"),
         )
         return outputs, rows.positions
-
-    def embeddings(self, hashes: list[str]) -> np.ndarray:
-        """(L, D) float16 of the labelled images."""
-        outputs, _ = self.outputs(hashes, "looking at labelled images")
-        return outputs.embeddings

@@ -30,6 +30,7 @@ PRECISIONS = ("auto", "float32")
 
 _FEW = 32
 _HEAD_ROWS = 8192
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
 _sizes_of_this_process = sizing.MinibatchSizes()
 
 
@@ -40,7 +41,7 @@ class Inference:
     Args:
         logits: (N, C) float32, before softmax.
         probabilities: (N, C) float32.
-        embeddings: (N, D) float16.
+        embeddings: (N, D) float16; what is beyond its range (65,504) is cut to it.
         sampled_probabilities: (N, M, C) float32, or None where no passes were asked for.
     """
 
@@ -65,7 +66,7 @@ class Inference:
         rows = slice(start, start + len(outputs.logits))
         _put(self.logits[rows], outputs.logits)
         _put(self.probabilities[rows], outputs.logits.softmax(1))
-        _put(self.embeddings[rows], outputs.embeddings)
+        _put(self.embeddings[rows], outputs.embeddings.clamp(-_FLOAT16_MAX, _FLOAT16_MAX))
         if self.sampled_probabilities is not None and outputs.sampled_probabilities is not None:
             _put(self.sampled_probabilities[rows], outputs.sampled_probabilities)
         return bool(np.isfinite(self.logits[rows]).all())

@@ -22,6 +22,15 @@ _BLOCK_FLOATS = 1 << 24
 Passes = Callable[[Tensor], PassOutputs]
 
 
+def drops_in_head_only(network: Network) -> bool:
+    """Whether all passes under dropout can be made from embeddings: no dropout of the backbone is active in them.
+
+    Raises:
+        UnsupportedDropoutError: as dropout_layers.
+    """
+    return dropout_layers(network).keys() <= {HEAD_LAYER}
+
+
 @contextmanager
 def dropout_passes(network: Network, passes: int, seed: int) -> Iterator[Passes]:
     """Give a function that runs the network over a minibatch of images, once clean and M times under masks.
@@ -37,13 +46,12 @@ def dropout_passes(network: Network, passes: int, seed: int) -> Iterator[Passes]
     Raises:
         UnsupportedDropoutError: as dropout_layers, for M > 0.
     """
-    layers = dropout_layers(network) if passes else {}
-    if layers.keys() <= {HEAD_LAYER}:
+    if not passes or drops_in_head_only(network):
         # Inference mode spares autograd's bookkeeping. Replaying needs part of it: the counters of in-place changes.
         with torch.inference_mode():
             yield _head_only(network, passes, seed)
         return
-    with torch.no_grad(), Replay(network, layers, passes, seed) as replay:
+    with torch.no_grad(), Replay(network, dropout_layers(network), passes, seed) as replay:
         yield replay.outputs
 
 

@@ -104,6 +104,17 @@ class RowView:
             return self.gather(np.array([rows]))[0]  # type: ignore[no-any-return]
         return self.gather(rows)
 
+    def part(self, start: int, stop: int) -> "RowView":
+        """A view of the rows from `start` to before `stop`; nothing is read."""
+        return RowView(
+            self._packing,
+            self._shards,
+            self._shard_of[start:stop],
+            self._row_of[start:stop],
+            self._residency,
+            self._on_damage,
+        )
+
     def gather(self, rows: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The rows, written into `out` (K, ...) where given; saves a copy where `out` is pinned or used again.
 

@@ -1,5 +1,6 @@
 """What the stages of a round do with images: caches, shards, frozen backbones, pretraining, going on after a kill."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from al_service.learning.inference import predict
 from al_service.storage.row_view import DamagedRowsError
 from tests.integration.conftest import DIGITS, Loop, truth_of
 from workers import context, jobs, pretrain_job
-from workers.running import Interrupts, WorkerStoppingError
+from workers.caches import embeddings_of_round
+from workers.models import scoring_network
+from workers.running import Interrupts, JobRun, WorkerStoppingError
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"])
 
@@ -128,8 +131,6 @@ class TestCaches:
         assert loop.services.rounds.get("digits", 3).state is RoundState.ANNOTATING
 
     def test_deleting_the_cache_loses_nothing(self, loop: Loop, digits: Path, mia: User) -> None:
-        import shutil
-
         a_loop_over(loop, digits)
         loop.answer_all("digits", mia)
         loop.work()
@@ -137,6 +138,63 @@ class TestCaches:
         loop.answer_all("digits", mia)
         loop.work()
         assert loop.services.rounds.get("digits", 3).state is RoundState.ANNOTATING
+
+
+class TestEmbeddingsOfARound:
+    """A network that a round trained sees an image once, whatever becomes of the jobs."""
+
+    def test_a_score_job_that_is_done_again_runs_no_image_through_the_network(
+        self, loop: Loop, digits: Path, mia: User
+    ) -> None:
+        a_loop_over(loop, digits, strategy="margin+k_center")
+        loop.answer_all("digits", mia)
+        loop.work()
+        first = scores_of(loop, 2)
+        cache = loop.settings.data_dir / "cache"
+        shutil.rmtree(cache / "pixels")
+        for path in (loop.settings.artifact_dir / "images").rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"nobody reads this again")
+        record = loop.services.rounds.get("digits", 2)
+        with loop.services.store.read() as tx:
+            model = tx.models.find_of_round(record.id)
+            [job] = tx.jobs.of_round(record.id, JobKind.SCORE)
+            pool = tx.samples.get_many(first.sample_ids.tolist())
+        assert model is not None
+        a_new_process(loop)
+        network = scoring_network(context.current(), model)
+        run = JobRun(job, loop.services.jobs, 10, Interrupts())
+        rows = embeddings_of_round(
+            context.current(), run, network, [pool[int(one)].sha256 for one in first.sample_ids], precision="auto"
+        )
+        np.testing.assert_array_equal(rows.values[:], first.embeddings)
+        assert not (cache / "pixels").exists(), "no image was decoded again"
+
+    def test_those_of_the_newest_two_rounds_are_kept(self, loop: Loop, digits: Path, mia: User) -> None:
+        a_loop_over(loop, digits, strategy="margin")
+        folders = []
+        for _ in range(4):
+            loop.answer_all("digits", mia)
+            loop.work()
+            folders.append(
+                {path.name for path in (loop.settings.data_dir / "cache" / "round-embeddings" / "1").iterdir()}
+            )
+        assert [len(one) for one in folders] == [1, 2, 2, 2]
+        assert len(set.union(*folders)) == 4
+        assert folders[0] < folders[1]
+        assert not folders[0] & folders[2]
+
+    def test_dropout_inside_the_backbone_is_not_taken_from_kept_embeddings(
+        self, loop: Loop, digits: Path, mia: User
+    ) -> None:
+        a_loop_over(loop, digits, strategy="bald", network="vgg11", image_px=32, epochs_max=1, mc_passes=3)
+        loop.answer_all("digits", mia)
+        loop.work()
+        sampled = scores_of(loop, 2).sampled_probabilities
+        assert sampled is not None
+        assert sampled.shape[1:] == (3, 10)
+        assert (sampled.std(1) > 0).any()
+        assert not (loop.settings.data_dir / "cache" / "round-embeddings").exists()
 
 
 class TestProbe:
@@ -172,8 +230,6 @@ class TestProbe:
         loop.work()
         [folder] = (loop.settings.data_dir / "cache" / "embeddings").iterdir()
         before = {path.name: path.stat().st_size for path in folder.rglob("*.rows")}
-        import shutil
-
         shutil.rmtree(loop.settings.data_dir / "cache" / "pixels")
         a_new_process(loop)
         loop.answer_all("digits", mia)
