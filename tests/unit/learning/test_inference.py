@@ -1,5 +1,6 @@
 """Outputs of a network, and its passes under dropout masks against a loop over the same masks."""
 
+import copy
 import threading
 
 import numpy as np
@@ -221,6 +222,18 @@ def test_a_long_pool_of_embeddings_is_read_in_parts(trained):
     with torch.inference_mode():
         expected = trained.head(torch.from_numpy(rows.array).float()).softmax(1).numpy()
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+
+
+def test_embeddings_beyond_half_precision_are_cut_to_its_range(digits, trained):
+    loud = copy.deepcopy(trained)
+    last = [layer for layer in loud.backbone.modules() if isinstance(layer, torch.nn.BatchNorm2d)][-1]
+    with torch.no_grad():
+        last.weight.mul_(1e7)
+        last.bias.mul_(1e7)
+    found = inference.embed(loud, digits.pixels[:20])
+    assert np.isfinite(found).all()
+    assert found.max() == np.finfo(np.float16).max
+    assert np.isfinite(inference.head_outputs(loud, found).probabilities).all()
 
 
 def test_no_embeddings_and_other_embeddings(trained):

@@ -71,6 +71,10 @@ def test_reading_across_shards_as_an_array_would(store: RowStore) -> None:
         assert got.flags.c_contiguous
         assert got.flags.owndata or got.base is not None
     np.testing.assert_array_equal(view[-1], rows[-1])
+    for start, stop in ((0, 60), (5, 40), (30, 30), (50, 99)):
+        part = view.part(start, stop)
+        assert part.shape == rows[start:stop].shape
+        np.testing.assert_array_equal(part[:], rows[start:stop])
 
 
 def test_what_comes_back_is_the_callers_own(store: RowStore) -> None:
