@@ -22,7 +22,8 @@ from al_service.learning import curriculum, networks, training
 from al_service.learning.consistency import ConsistencyLoss
 from al_service.learning.evaluation import evaluate
 from al_service.learning.inference import predict
-from al_service.learning.neighbours import knn_disagreement, label_noise_estimate
+from al_service.learning.label_noise import estimate
+from al_service.learning.neighbours import knn_disagreement
 from al_service.learning.probe import fit_probe, held_out_probabilities
 from al_service.learning.semi_supervised import spread_probe
 from benchmarks.figures import Lines, mean_interval
@@ -154,7 +155,8 @@ def _curriculum_runs(plan: Plan, noise: float, seed: int) -> dict[str, float]:
         found[f"{order}, {pacing}, {by}"] = _accuracy(_trained(data, rows, labels, config, order=how), data, test)
     grey = _flat(data)[rows]
     held_out = held_out_probabilities(grey, labels, data.class_count, l2=fit_probe(grey, labels, data.class_count).l2)
-    return {**found, "estimated_wrong": label_noise_estimate(held_out, labels).share}
+    noise_found = estimate(held_out, labels)
+    return {**found, "wrong_at_least": noise_found.low, "wrong_at_most": noise_found.high or 0.0}
 
 
 def _spreading_run(dataset: str, per_class: int, seed: int) -> dict[str, float]:

@@ -29,6 +29,7 @@ from al_service.ingest.digits import write_digits
 from al_service.learning import networks
 from al_service.learning.decoding import decode_pixels
 from al_service.learning.inference import Inference, embed, head_outputs, predict
+from al_service.learning.mc_dropout import drops_in_head_only
 from al_service.learning.threads import threads_for
 from al_service.storage.artifacts import FileArtifacts
 from al_service.storage.row_store import RowStore
@@ -219,7 +220,7 @@ def _passes(lines: Lines, case: Case, count: int) -> None:
     """Scoring with dropout passes against scoring without."""
     network, pixels = case.build(), random_pixels(count, case.image_px)
     with threads_for(case.image_px, CPU):
-        scored = functools.partial(predict, network, pixels)
+        scored = functools.partial(_score_job, network, pixels)
         scored(mc_passes=PASSES), scored()  # the minibatch sizes are found
         turns = [(timed(functools.partial(scored, mc_passes=PASSES)), timed(scored)) for _ in range(PASS_TURNS)]
     figures = {
@@ -229,6 +230,13 @@ def _passes(lines: Lines, case: Case, count: int) -> None:
     }
     facts = {"network": case.network, "image_px": case.image_px, "images": count, "passes": PASSES}
     lines.add("mc_dropout", runs=len(turns), **facts, **figures)
+
+
+def _score_job(network: networks.Network, pixels: np.ndarray, mc_passes: int = 0) -> Inference:
+    """The score job's way from pixels to outputs."""
+    if mc_passes and not drops_in_head_only(network):
+        return predict(network, pixels, mc_passes=mc_passes)
+    return head_outputs(network, embed(network, pixels), mc_passes=mc_passes)
 
 
 def random_pixels(count: int, image_px: int) -> np.ndarray:

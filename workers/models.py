@@ -1,15 +1,20 @@
 """Stored models as networks: the round's own, warm where this process had it last, backbones, and the last head."""
 
+import logging
+
 import torch
 
 from al_service.domain.model_kinds import ModelKind
 from al_service.domain.records import ModelRecord, Project
+from al_service.errors import InvalidInputError, NotFoundError
 from al_service.learning import checkpoints, tensor_files
 from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.networks import Network
 from al_service.learning.probe import Probe, probe_from_head
 from workers.context import WorkerContext
 from workers.round_inputs import RoundInputs
+
+log = logging.getLogger(__name__)
 
 
 def scoring_network(context: WorkerContext, model: ModelRecord) -> Network:
@@ -38,9 +43,7 @@ def read_checkpoint(context: WorkerContext, model: ModelRecord) -> Checkpoint:
 def find_fitting_backbone(context: WorkerContext, project_id: int, network: Network) -> ModelRecord | None:
     """The newest backbone that was pretrained on the project's images for such a network and side, or None."""
     with context.services.store.read() as tx:
-        models = tx.models.all(project_id)
-    wanted = (ModelKind.BACKBONE, network.name, network.image_px)
-    fitting = (one for one in models if (one.kind, one.network_name, one.image_px) == wanted)
+        fitting = tx.models.backbones(project_id, network.name, network.image_px)
     # Backbones that probes stand on are in the registry too; only pretrained ones have passed over images.
     return next((one for one in fitting if "epochs" in one.metrics), None)
 
@@ -74,12 +77,19 @@ def registered_backbone(context: WorkerContext, project: Project, network: Netwo
 
 
 def find_last_head(context: WorkerContext, inputs: RoundInputs, network: Network) -> Probe | None:
-    """The head of the last round, where it stood on the same backbone and knew the same classes; None otherwise."""
+    """The head of the last round, where it stood on the same backbone and knew the same classes; None otherwise.
+
+    It only saves steps, so a lost or damaged file is no reason to fail.
+    """
     with context.services.store.read() as tx:
         model = tx.models.find_newest(inputs.record.project_id, ModelKind.ROUND)
     if model is None:
         return None
-    tensors, metadata = tensor_files.from_bytes(context.services.artifacts.get(model.artifact), model.artifact)
+    try:
+        tensors, metadata = tensor_files.from_bytes(context.services.artifacts.get(model.artifact), model.artifact)
+    except (NotFoundError, InvalidInputError) as error:
+        log.warning("the last head cannot be read, and fitting starts from zero: %s", error)
+        return None
     same_backbone = metadata.get("backbone_hash") == checkpoints.backbone_hash(network)
     if not same_backbone or tuple(metadata.get("class_names", ())) != inputs.record.class_names:
         return None

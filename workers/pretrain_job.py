@@ -95,9 +95,9 @@ def _images(context: WorkerContext, run: JobRun, project: Project, labelled: lis
 def _clear_states_of_over_jobs(context: WorkerContext, project: Project) -> None:
     """Remove what failed and cancelled pretrainings of the project left; nobody goes on with them once another runs."""
     with context.services.store.read() as tx:
-        jobs = tx.jobs.all(project_id=project.id)
+        jobs = tx.jobs.all(project_id=project.id, kind=JobKind.PRETRAIN)
     for job in jobs:
-        if job.kind is JobKind.PRETRAIN and job.state.is_over:
+        if job.state.is_over:
             KeptStates(context.services.artifacts, _prefix(job.id)).clear()
 
 

@@ -22,8 +22,6 @@ from al_service.errors import InvalidInputError
 START_SHARE = 0.2
 #: From this share of the epochs on, everything is trained on.
 FULL_FROM = 0.5
-#: Estimated share of wrong labels above which a curriculum is worth a try.
-ADVISE_ABOVE = 0.1
 ORDERS = tuple(name for name in CURRICULA if name != "none")
 
 
@@ -50,28 +48,6 @@ def entropy_difficulty(probabilities: Any) -> np.ndarray:
         return np.zeros(len(rows))
     logs = np.log(rows, out=np.zeros_like(rows), where=rows > 0)
     return np.clip(-(rows * logs).sum(1) / np.log(rows.shape[1]), 0, 1) + 0.0
-
-
-def loss_difficulty(probabilities: Any, class_indices: Any) -> np.ndarray:
-    """How little the previous round's model believes each label; higher = harder. Wrong labels end high.
-
-    Args:
-        probabilities: (N, C), rows sum to 1 within 1e-3; best from a model that did not see these labels.
-        class_indices: (N,) whole numbers in [0, C).
-
-    Returns:
-        (N,) float64 at least 0: the negative log likelihood, probabilities below 1e-12 read as that.
-
-    >>> loss_difficulty(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, 0])).round(3)
-    array([0.693, 0.   ])
-    """
-    rows = _checked_probabilities(probabilities)
-    labels = _checked_labels(class_indices, len(rows))
-    if len(labels) and not 0 <= labels.min() <= labels.max() < rows.shape[1]:
-        raise InvalidCurriculumError(
-            f"class_indices are {labels.min()} to {labels.max()}, expected 0 to {rows.shape[1] - 1}"
-        )
-    return -np.log(np.clip(rows[np.arange(len(rows)), labels], 1e-12, 1)) + 0.0
 
 
 def share_in_play(epoch: int, epochs_max: int, pacing: str) -> float:
@@ -158,21 +134,6 @@ class Curriculum:
         # Less a little, so that 0.2 of 5 is 1 and not, by rounding, 2.
         parts = [rows[: max(1, int(np.ceil(share * len(rows) - 1e-9)))] for rows in self._classes]
         return rng.permutation(np.concatenate(parts))
-
-
-def advice(mislabel_share: float | None) -> str | None:
-    """What to say to a project's owner whose labels are estimated to be wrong that often; None where there is nothing.
-
-    Args:
-        mislabel_share: as neighbours.label_noise_estimate gives it; None where it is not known.
-    """
-    if mislabel_share is None or not mislabel_share > ADVISE_ABOVE:
-        return None
-    return (
-        f"About {mislabel_share:.0%} of the labels look wrong. Best have the most suspicious ones looked at again. "
-        "Until then, curriculum=easy_first with curriculum_difficulty=knn keeps them out of the first epochs: on "
-        "digits this gained 3 points of accuracy at 30% wrong labels and nothing at 10%."
-    )
 
 
 def _checked_probabilities(probabilities: Any) -> np.ndarray:

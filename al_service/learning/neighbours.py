@@ -4,11 +4,11 @@ Nothing is indexed: a block of queries is multiplied with a block of references,
 memory does not grow with N^2. Half precision embeddings and memory maps are read block by block. 50,000 x 50,000 rows
 of width 512 are 2.6 * 10^12 operations, about half a minute on two cores.
 
-What neighbours say: which labels disagree with those around them, how well embeddings separate classes (the k-NN probe
-of a pretrained backbone), and, from any out-of-sample probabilities, how many labels are wrong.
+What neighbours say: which labels disagree with those around them, and how well embeddings separate classes (the k-NN
+probe of a pretrained backbone).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,25 +42,6 @@ class Neighbours:
 
     indices: np.ndarray
     distances: np.ndarray
-
-
-@dataclass(frozen=True)
-class NoiseEstimate:
-    """How many labels of a set are likely wrong.
-
-    Args:
-        share: of all labels, in [0, 1].
-        count: N.
-        per_class: share of the labels of each class; 0 where a class has none.
-    """
-
-    share: float
-    count: int
-    per_class: tuple[float, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def nearest(
@@ -159,55 +140,6 @@ def knn_accuracy(
     votes = np.zeros((len(test), classes))
     np.add.at(votes, (np.arange(len(test))[:, None], train[found.indices]), weights)
     return float((votes.argmax(1) == test).mean())
-
-
-def label_noise_estimate(probabilities: Any, class_indices: Any) -> NoiseEstimate:
-    """How many labels are likely wrong, by confident learning.
-
-    A class's threshold is the mean probability that its own samples give it. A sample counts as of the likeliest class
-    whose threshold it passes; samples that pass none are not counted. The counts of (label, counted class) are scaled
-    to the number of labels of each class, and what lies off the diagonal is the estimate. It is no list
-    of culprits. It tends to be too low where a model has learned the wrong labels by heart and too high where classes
-    overlap or labels are few: with under about 20 labels a class take it as a hint.
-
-    Args:
-        probabilities: (N, C), N >= 1, rows sum to 1 within 1e-3; each row from a model that did not see that label
-            (probe.held_out_probabilities).
-        class_indices: (N,) whole numbers in [0, C).
-
-    Raises:
-        InvalidNeighboursError: shapes that do not fit, no samples, labels outside [0, C), or rows that are no
-            probabilities.
-
-    Source: Northcutt, Jiang, Chuang 2021.
-    """
-    rows = np.asarray(probabilities, np.float64)
-    if rows.ndim != 2 or len(rows) == 0:
-        raise InvalidNeighboursError(f"probabilities have shape {rows.shape}, expected (N, C) with N >= 1")
-    labels = _checked_labels(class_indices, len(rows))
-    classes = rows.shape[1]
-    bad = np.flatnonzero(~((np.abs(rows.sum(1) - 1) <= 1e-3) & (rows >= 0).all(1)))
-    if len(bad) or labels.min() < 0 or labels.max() >= classes:
-        raise InvalidNeighboursError(
-            f"probabilities[{bad[0]}] sums to {rows[bad[0]].sum():.3f}, expected values >= 0 that sum to 1 within 0.001"
-            if len(bad)
-            else f"class_indices are {labels.min()} to {labels.max()}, expected 0 to {classes - 1}"
-        )
-    of_class = np.bincount(labels, minlength=classes)
-    own = rows[np.arange(len(rows)), labels]
-    # A class without labels has no samples to say how sure is sure: nothing is counted for it.
-    sums = np.bincount(labels, weights=own, minlength=classes)
-    thresholds = np.where(of_class > 0, sums / np.maximum(of_class, 1), np.inf)
-    passes = rows >= thresholds - 1e-6
-    counted = np.flatnonzero(passes.any(1))
-    guess = np.where(passes, rows, -1)[counted].argmax(1)
-    joint = np.zeros((classes, classes))
-    np.add.at(joint, (labels[counted], guess), 1)
-    sums = joint.sum(1)
-    wrong = np.divide(sums - joint.diagonal(), sums, out=np.zeros(classes), where=sums > 0)
-    return NoiseEstimate(
-        share=float((wrong * of_class).sum() / len(rows)), count=len(rows), per_class=tuple(map(float, wrong))
-    )
 
 
 def _best_of_block(

@@ -9,7 +9,7 @@ same model without them is trained and measured beside it, so that the differenc
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -18,15 +18,16 @@ import torch
 
 from al_service.domain.project_config import ProjectConfig
 from al_service.learning import curriculum, training
-from al_service.learning.calibration import Calibration, calibrate
+from al_service.learning.calibration import calibrate
 from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.consistency import ConsistencyLoss
-from al_service.learning.evaluation import Evaluation
 from al_service.learning.inference import Inference, head_outputs, predict
+from al_service.learning.label_noise import LABELS_MAX, LABELS_MIN, estimate
 from al_service.learning.minibatch_size import MinibatchSizes
-from al_service.learning.neighbours import knn_disagreement, label_noise_estimate
+from al_service.learning.neighbours import knn_disagreement
 from al_service.learning.networks import Network
 from al_service.learning.probe import Probe, fit_probe, held_out_probabilities, install
+from al_service.learning.round_metrics import Measured, noise_metrics, unused_settings
 from al_service.learning.semi_supervised import spread_probe
 from al_service.learning.train_config import TrainReport
 from al_service.learning.warm_start import warm_start
@@ -34,10 +35,7 @@ from al_service.learning.warm_start import warm_start
 #: (done, total, words)
 OnProgress = Callable[[int, int, str], None]
 Trainer = Callable[..., TrainReport]
-#: With fewer labels an estimate of wrong ones is mostly noise; with more, a part of them tells as much.
-NOISE_LABELS = (50, 5000)
-FINETUNE_ONLY = ("warm_start", "class_balance", "focal_gamma", "label_smoothing", "ema_decay", "curriculum")
-PROBE_ONLY = ("probe_l2",)
+_NOISE_BLOCK = 512
 
 
 class TrainingStates(Protocol):
@@ -118,7 +116,7 @@ def finetune(lesson: Lesson, network: Network, means: Means) -> Learned:
     facts: dict[str, Any] = {"mode": "finetune", "labels": len(lesson.labelled.class_indices)}
     facts |= _warm_started(lesson, network)
     order, words = _order(lesson, means)
-    metrics: dict[str, Any] = {}
+    without: Measured | None = None
     if _learns_from_unlabelled(lesson, "pseudo_labels"):
         consistency = ConsistencyLoss(
             lesson.unlabelled,
@@ -130,8 +128,7 @@ def finetune(lesson: Lesson, network: Network, means: Means) -> Learned:
         )
         plain = copy.deepcopy(network)
         _train(lesson, plain, means, "plain", order=order, words="training without unlabelled images")
-        measured = _measured(lesson, plain, means)
-        metrics |= {"plain": summary_of(measured.after)} if measured else {}
+        without = _measured(lesson, plain, means)
         # A loss that reads images of its own stays in this process, also where several could share the work.
         alone = replace(means, trainer=training.train)
         report = _train(lesson, network, alone, "main", order=order, extra_loss=consistency, words="training")
@@ -148,8 +145,7 @@ def finetune(lesson: Lesson, network: Network, means: Means) -> Learned:
         "resumed_from_epoch": report.resumed_from_epoch,
         "state_refused": report.state_refused,
     }
-    embeddings = _outputs(network, lesson.labelled.values, means, "looking at labelled images").embeddings
-    return _learned(lesson, network, means, facts, metrics | _label_noise(lesson, embeddings))
+    return _learned(lesson, network, means, facts, without)
 
 
 def _learns_from_unlabelled(lesson: Lesson, how: str) -> bool:
@@ -257,81 +253,76 @@ def fit_head(lesson: Lesson, network: Network, means: Means) -> Learned:
         "iterations": probe.iterations,
         "converged": probe.converged,
     }
-    metrics = _label_noise(lesson, embeddings, l2=probe.l2)
+    without: Measured | None = None
     if _learns_from_unlabelled(lesson, "label_spreading"):
-        plain = _measured(lesson, network, means)
+        without = _measured(lesson, network, means)
         means.on_progress(0, 1, "spreading labels to unlabelled images")
         both = spread_probe(
             embeddings,
             labelled.class_indices,
             lesson.unlabelled,
             len(lesson.class_names),
-            l2=probe.l2,
+            plain=probe,
             seed=lesson.seed,
             device=means.device,
         )
         install(both.spread, network.head)
         facts |= {"spread_labels": both.used, "unlabelled": both.unlabelled}
-        metrics |= {"plain": summary_of(plain.after)} if plain else {}
-    return _learned(lesson, network, means, facts, metrics)
+    return _learned(lesson, network, means, facts, without, l2=probe.l2)
 
 
 # -- shared ------------------------------------------------------------------------------------------------------
 
 
-def _learned(lesson: Lesson, network: Network, means: Means, facts: dict[str, Any], metrics: dict[str, Any]) -> Learned:
-    metrics = metrics | {"advice": metrics.get("advice", []) + unused_settings(lesson.config)}
+def _learned(
+    lesson: Lesson,
+    network: Network,
+    means: Means,
+    facts: dict[str, Any],
+    without: Measured | None,
+    l2: float | None = None,
+) -> Learned:
+    """Measured, with advice.
+
+    Args:
+        without: the same model that learned from no unlabelled images, where there is one.
+        l2: of the probe; None after finetune.
+    """
+    metrics = _noise_metrics(lesson, network, means, l2)
+    metrics["advice"] = metrics.get("advice", []) + unused_settings(lesson.config)
     measured = _measured(lesson, network, means)
     if measured is None:
         return Learned(network, 1.0, facts, metrics | {"evaluation_samples": 0})
-    found = metrics_of(measured.after, lesson.class_names)
-    temperature = measured.temperature
-    found["calibration"] = {
-        "temperature": temperature.value,
-        "count": temperature.count,
-        "before": _calibration_figures(measured.before),
-        "after": _calibration_figures(measured.after),
-    }
-    return Learned(network, temperature.value, facts, metrics | found)
+    metrics |= measured.metrics(lesson.class_names)
+    if without is not None:
+        metrics["plain"] = without.as_plain_beside(measured)
+    return Learned(network, measured.calibration.temperature.value, facts, metrics)
 
 
-def _label_noise(lesson: Lesson, embeddings: np.ndarray, l2: float | None = None) -> dict[str, Any]:
+def _noise_metrics(lesson: Lesson, network: Network, means: Means, l2: float | None) -> dict[str, Any]:
     """How many labels are likely wrong, and what to do about it; nothing where there are too few to say."""
     labels = lesson.labelled.class_indices
-    least, most = NOISE_LABELS
-    if len(labels) < least:
+    if len(labels) < LABELS_MIN:
         return {}
-    some = np.sort(np.random.default_rng(lesson.seed).permutation(len(labels))[:most])
-    rows, labels, classes = embeddings[some], labels[some], len(lesson.class_names)
+    some = np.sort(np.random.default_rng(lesson.seed).permutation(len(labels))[:LABELS_MAX])
+    is_frozen = l2 is not None
+    parts = [lesson.labelled.values[some[start : start + _NOISE_BLOCK]] for start in range(0, len(some), _NOISE_BLOCK)]
+    if not is_frozen:
+        parts = [_outputs(network, part, means, "looking at labelled images").embeddings for part in parts]
+    rows, labels, classes = np.concatenate(parts), labels[some], len(lesson.class_names)
     penalty = l2 or fit_probe(rows, labels, classes, seed=lesson.seed).l2
     held_out = held_out_probabilities(rows, labels, classes, l2=penalty, seed=lesson.seed)
-    estimate = label_noise_estimate(held_out, labels)
-    words = curriculum.advice(estimate.share)
-    advice = [{"code": "label_noise", "text": words}] if words else []
-    return {"label_noise": {"share": estimate.share, "count": estimate.count}, "advice": advice}
+    return noise_metrics(estimate(held_out, labels, embeddings_saw_labels=not is_frozen), lesson.config.training_mode)
 
 
-def unused_settings(config: ProjectConfig) -> list[dict[str, str]]:
-    """A word for every setting that was changed and does nothing in this training mode."""
-    plain, mode = ProjectConfig(), config.training_mode
-    names = FINETUNE_ONLY if mode == "probe" else PROBE_ONLY
-    idle = [name for name in names if getattr(config, name) != getattr(plain, name)]
-    if config.semi_supervised == ("pseudo_labels" if mode == "probe" else "label_spreading"):
-        idle.append("semi_supervised")
-    text = "{name}={value} does nothing while training_mode={mode}"
-    return [
-        {"code": "unused_setting", "text": text.format(name=name, value=getattr(config, name), mode=mode)}
-        for name in idle
-    ]
-
-
-def _measured(lesson: Lesson, network: Network, means: Means) -> Calibration | None:
-    """The network on the evaluation set, before and after calibration; None where there is nothing to measure on."""
+def _measured(lesson: Lesson, network: Network, means: Means) -> Measured | None:
+    """The network on the evaluation set; None where there is nothing to measure on."""
     evaluation = lesson.evaluation
     if evaluation is None or not len(evaluation.class_indices):
         return None
     outputs = _outputs(network, evaluation.values, means, "measuring")
-    return calibrate(outputs.logits, evaluation.class_indices, lesson.seed)
+    right = outputs.logits.argmax(1) == evaluation.class_indices
+    return Measured(calibrate(outputs.logits, evaluation.class_indices, lesson.seed), right)
 
 
 def _outputs(network: Network, values: Any, means: Means, words: str) -> Inference:
@@ -346,43 +337,3 @@ def _outputs(network: Network, values: Any, means: Means, words: str) -> Inferen
         precision=means.precision,
         on_progress=lambda done, total: means.on_progress(done, total, words),
     )
-
-
-def metrics_of(evaluation: Evaluation, class_names: Sequence[str]) -> dict[str, Any]:
-    """The round's metrics as plain data, with class names."""
-    return {
-        **summary_of(evaluation),
-        "evaluation_samples": evaluation.count,
-        "per_class": {name: vars(one) for name, one in zip(class_names, evaluation.per_class, strict=True)},
-        "confusion": {"classes": list(class_names), "counts": np.asarray(evaluation.confusion).tolist()},
-    }
-
-
-def summary_of(evaluation: Evaluation) -> dict[str, Any]:
-    """The few numbers that two models are compared by."""
-    return {
-        "accuracy": evaluation.accuracy,
-        "accuracy_ci95": list(evaluation.accuracy_ci95),
-        "macro_f1": evaluation.macro_f1,
-        "ece": evaluation.ece,
-        "brier": evaluation.brier,
-        "nll": evaluation.nll,
-    }
-
-
-def _calibration_figures(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "ece": evaluation.ece,
-        "brier": evaluation.brier,
-        "nll": evaluation.nll,
-        "reliability": [
-            {
-                "count": one.count,
-                "confidence": one.confidence,
-                "accuracy": one.accuracy,
-                "low": one.accuracy_ci95[0],
-                "high": one.accuracy_ci95[1],
-            }
-            for one in evaluation.reliability
-        ],
-    }

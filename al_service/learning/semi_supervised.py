@@ -6,11 +6,11 @@ nearest neighbours and stay near the given ones. `spread_probe` fits a head on t
 For training all layers, see consistency.py.
 
 Two rules. Spread labels are guesses: they never evaluate anything. And a gain is not certain (where classes overlap
-or a backbone does not know the images, wrong labels spread too), so the plain head is fitted beside the other,
-both come back, and `compared` measures both on the same labels.
+or a backbone does not know the images, wrong labels spread too), so the plain head comes back beside the other, and the
+caller measures both on the same labels.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from al_service.errors import InvalidInputError
-from al_service.learning.evaluation import Evaluation, evaluate
 from al_service.learning.neighbours import Neighbours, nearest
 from al_service.learning.probe import Probe, fit_probe
 
@@ -34,7 +33,8 @@ _CG_TOLERANCE = 1e-8
 SPREAD_WEIGHT = 3.0
 # More add time and nothing else.
 _SPREAD_SAMPLES_MAX = 10_000
-_Z95 = 1.959963984540054
+#: The cost of neighbours grows with the square of the pool: 50,000 are half a minute of two cores.
+POOL_MAX = 50_000
 
 
 class InvalidSpreadingError(InvalidInputError):
@@ -51,33 +51,13 @@ class SpreadProbe:
         plain: fitted on the given labels alone.
         spread: fitted on those and on spread labels, at the same l2.
         used: how many spread labels that is.
-        unlabelled: samples there were.
+        unlabelled: samples that labels were spread over.
     """
 
     plain: Probe
     spread: Probe
     used: int
     unlabelled: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same labelled samples.
-
-    Args:
-        plain, semi_supervised: how good each is.
-        accuracy_gain: of the second over the first.
-        accuracy_gain_ci95: its interval, sample by sample, so it is narrower than those of the two accuracies.
-    """
-
-    plain: Evaluation
-    semi_supervised: Evaluation
-    accuracy_gain: float
-    accuracy_gain_ci95: tuple[float, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def label_spreading(
@@ -125,7 +105,7 @@ def label_spreading(
 def spread(
     graph: Neighbours, labelled_rows: Any, class_indices: Any, class_count: int, *, alpha: float = ALPHA
 ) -> np.ndarray:
-    """Soft labels of every sample of a graph of nearest neighbours by cosine, which may be kept from round to round.
+    """Soft labels of every sample of a graph of nearest neighbours by cosine.
 
     Args:
         graph: neighbours.nearest(embeddings, k) of all samples among themselves.
@@ -176,43 +156,45 @@ def spread_probe(
     k: int = NEIGHBOURS,
     alpha: float = ALPHA,
     seed: int = 0,
-    soft_labels: np.ndarray | None = None,
+    plain: Probe | None = None,
+    pool_max: int = POOL_MAX,
     device: str | torch.device = "cpu",
 ) -> SpreadProbe:
     """A probe on given and spread labels, beside the plain one.
 
     Each unlabelled sample counts as of its likeliest class, by its sureness; together they weigh three times the given
     labels. (Soft targets taught a head to be undecided: with 2 labels a class it was 3 points less often right on
-    CIFAR-10 embeddings.) Of more than 10,000 so many are drawn.
+    CIFAR-10 embeddings.) Of those samples at most 10,000 are fitted.
 
     Args:
         labelled_embeddings, class_indices, unlabelled_embeddings, class_count, k, alpha, device: as in label_spreading.
         l2: as in fit_probe. Chosen on given labels alone: spread ones would flatter every penalty.
-        seed: of the folds and the draw.
-        soft_labels: (U, C), from `spread` over a graph that was kept; None computes them.
+        seed: of the folds and the draws.
+        plain: the head of the given labels, where the caller has fitted it.
+        pool_max: labels spread over at most so many unlabelled samples, drawn at random.
 
     Raises:
         InvalidSpreadingError, InvalidNeighboursError, InvalidProbeDataError: as label_spreading and fit_probe.
 
     Random: from seed.
     """
-    plain = fit_probe(labelled_embeddings, class_indices, class_count, l2=l2, seed=seed, device=device)
-    count = len(unlabelled_embeddings)
-    if soft_labels is None:
-        soft_labels = label_spreading(
-            labelled_embeddings, class_indices, unlabelled_embeddings, class_count, k=k, alpha=alpha, device=device
-        )
-    if soft_labels.shape != (count, class_count):
-        raise InvalidSpreadingError(f"soft_labels have shape {soft_labels.shape}, expected ({count}, {class_count})")
+    if plain is None:
+        plain = fit_probe(labelled_embeddings, class_indices, class_count, l2=l2, seed=seed, device=device)
+    rng = np.random.default_rng(seed)
+    pool = np.sort(rng.permutation(len(unlabelled_embeddings))[:pool_max])
+    around = _rows(unlabelled_embeddings[pool])
+    soft_labels = label_spreading(
+        labelled_embeddings, class_indices, around, class_count, k=k, alpha=alpha, device=device
+    )
     sure = sureness(soft_labels)
     rows = np.flatnonzero(sure > 0)
-    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:_SPREAD_SAMPLES_MAX])
+    rows = np.sort(rng.permutation(rows)[:_SPREAD_SAMPLES_MAX])
     if len(rows) == 0:
-        return SpreadProbe(plain, plain, 0, count)
+        return SpreadProbe(plain, plain, 0, len(pool))
     labelled = _rows(labelled_embeddings).astype(np.float32)
     weights = sure[rows].astype(np.float64)
     both = fit_probe(
-        np.concatenate([labelled, _rows(unlabelled_embeddings[rows]).astype(np.float32)]),
+        np.concatenate([labelled, around[rows].astype(np.float32)]),
         np.concatenate([np.asarray(class_indices, np.int64), soft_labels[rows].argmax(1)]),
         class_count,
         l2=plain.l2,
@@ -221,28 +203,7 @@ def spread_probe(
         ),
         device=device,
     )
-    return SpreadProbe(plain, both, len(rows), count)
-
-
-def compared(plain_probabilities: np.ndarray, semi_probabilities: np.ndarray, class_indices: Any) -> Comparison:
-    """Both models on labels given by people.
-
-    Args:
-        plain_probabilities, semi_probabilities: (N, C), rows sum to 1; N >= 1.
-        class_indices: (N,) labels of the protected evaluation slice, never spread ones.
-
-    Raises:
-        InvalidEvaluationSetError: as evaluation.evaluate.
-    """
-    plain, semi = evaluate(plain_probabilities, class_indices), evaluate(semi_probabilities, class_indices)
-    labels = np.asarray(class_indices)
-    right = [np.asarray(rows).argmax(1) == labels for rows in (plain_probabilities, semi_probabilities)]
-    change = right[1].astype(np.float64) - right[0]
-    # With a sample gained and one lost more (Agresti, Min 2005): no change at all is no proof that there is none.
-    total = len(change) + 2
-    mean = change.sum() / total
-    half = _Z95 * np.sqrt(((change**2).sum() + 2) / total - mean**2) / np.sqrt(total)
-    return Comparison(plain, semi, float(change.mean()), (max(-1.0, float(mean - half)), min(1.0, float(mean + half))))
+    return SpreadProbe(plain, both, len(rows), len(pool))
 
 
 def _smoothing(graph: Neighbours) -> Tensor:

@@ -164,7 +164,7 @@ class SampleRows(Protocol):
         """Labelled evaluation samples, by sample id."""
 
     def image_sizes(self, project_id: int, limit: int) -> list[tuple[int, int]]:
-        """(width, height) of up to `limit` samples, for choosing image_px."""
+        """(width, height) of the first `limit` samples, for choosing image_px."""
 
     def set_label(
         self,
@@ -383,6 +383,9 @@ class ModelRows(Protocol):
 
     def find_newest(self, project_id: int, kind: ModelKind) -> ModelRecord | None:
         """The newest model of that kind, or None."""
+
+    def backbones(self, project_id: int, network_name: str, image_px: int) -> list[ModelRecord]:
+        """All backbones of that network for images of that side, newest first."""
 
     def all(self, project_id: int, *, limit: int = 200) -> list[ModelRecord]:
         """Models, newest first."""

@@ -45,6 +45,16 @@ class SqlModelRows:
         """The newest model of that kind, or None."""
         return self._find(models.c.project_id == project_id, models.c.kind == kind)
 
+    def backbones(self, project_id: int, network_name: str, image_px: int) -> list[ModelRecord]:
+        """All backbones of that network for images of that side, newest first."""
+        statement = _SELECT.where(
+            models.c.project_id == project_id,
+            models.c.kind == ModelKind.BACKBONE,
+            models.c.network_name == network_name,
+            models.c.image_px == image_px,
+        ).order_by(models.c.id.desc())
+        return [_model(row) for row in self._connection.execute(statement)]
+
     def all(self, project_id: int, *, limit: int = 200) -> list[ModelRecord]:
         """Models, newest first."""
         statement = _SELECT.where(models.c.project_id == project_id).order_by(models.c.id.desc()).limit(limit)

@@ -197,10 +197,11 @@ class SqlSampleRows:
         return [LabelledImage(row.sample_id, row.sha256, row.name) for row in self._connection.execute(statement)]
 
     def image_sizes(self, project_id: int, limit: int) -> list[tuple[int, int]]:
-        """(width, height) of up to `limit` samples, for choosing image_px."""
+        """(width, height) of the first `limit` samples, for choosing image_px."""
         statement = (
             sa.select(samples_table.c.width, samples_table.c.height)
             .where(samples_table.c.project_id == project_id)
+            .order_by(samples_table.c.id)  # the same ones each time: a side that moves costs all stored embeddings
             .limit(limit)
         )
         return [(row.width, row.height) for row in self._connection.execute(statement)]

@@ -35,3 +35,9 @@ def training_run(digits: Digits) -> tuple[networks.Network, training.TrainReport
 def trained(training_run: tuple[networks.Network, training.TrainReport]) -> networks.Network:
     """The trained network; tests must not change its weights."""
     return training_run[0].eval()
+
+
+@pytest.fixture
+def flat(digits) -> tuple[np.ndarray, np.ndarray]:
+    """Digits as 64 grey values each, which do as embeddings."""
+    return (digits.pixels[..., 0].reshape(len(digits.pixels), 64) / 255).astype(np.float16), digits.class_indices

@@ -11,9 +11,7 @@ from al_service.learning.curriculum import (
     PACINGS,
     Curriculum,
     InvalidCurriculumError,
-    advice,
     entropy_difficulty,
-    loss_difficulty,
     share_in_play,
 )
 
@@ -97,10 +95,8 @@ def test_difficulties():
     rows = np.array([[0.25] * 4, [1, 0, 0, 0], [0.7, 0.1, 0.1, 0.1]])
     hardness = entropy_difficulty(rows)
     assert hardness[0] == 1 and hardness[1] == 0 and 0 < hardness[2] < 1
-    losses = loss_difficulty(rows, np.array([0, 1, 0]))
-    assert losses[1] == pytest.approx(-np.log(1e-12)) and losses[0] > losses[2] > 0
     assert entropy_difficulty(np.ones((3, 1))).tolist() == [0, 0, 0]
-    assert entropy_difficulty(np.empty((0, 4))).tolist() == [] == loss_difficulty(np.empty((0, 4)), []).tolist()
+    assert entropy_difficulty(np.empty((0, 4))).tolist() == []
 
 
 def test_training_takes_it(digits):
@@ -114,12 +110,6 @@ def test_training_takes_it(digits):
     for one in np.unique(labels):
         of_class = np.flatnonzero(labels == one)
         assert report.samples.visits[of_class[0]] > report.samples.visits[of_class[-1]] > 0
-
-
-def test_advice_comes_with_the_share_and_only_above_a_tenth():
-    assert advice(None) is None and advice(0.1) is None and advice(float("nan")) is None
-    words = advice(0.234)
-    assert words is not None and "23%" in words and "curriculum=easy_first" in words
 
 
 def test_what_does_not_fit_is_refused():
@@ -138,7 +128,6 @@ def test_what_does_not_fit_is_refused():
     for function, arguments, text in (
         (entropy_difficulty, (np.ones(3),), "expected \\(N, C\\)"),
         (entropy_difficulty, (np.ones((2, 2)),), "sums to 2"),
-        (loss_difficulty, (np.eye(2), [0, 2]), "expected 0 to 1"),
     ):  # fmt: skip
         with pytest.raises(InvalidCurriculumError, match=text):
             function(*arguments)

@@ -10,16 +10,9 @@ from al_service.learning.neighbours import (
     InvalidNeighboursError,
     knn_accuracy,
     knn_disagreement,
-    label_noise_estimate,
     nearest,
 )
 from al_service.learning.probe import held_out_probabilities
-
-
-@pytest.fixture
-def flat(digits) -> tuple[np.ndarray, np.ndarray]:
-    """Digits as 64 grey values each, which do as embeddings."""
-    return (digits.pixels[..., 0].reshape(len(digits.pixels), 64) / 255).astype(np.float16), digits.class_indices
 
 
 def spoiled(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -95,24 +88,6 @@ def test_the_knn_probe(flat):
     assert knn_accuracy(np.ones((3, 2)), [1, 1, 0], np.ones((2, 2)), [1, 0], k=3) == 0.5
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
-def test_the_noise_estimate_is_near_the_truth(share, flat):
-    embeddings, labels = (part[:1000] for part in flat)
-    wrong = spoiled(labels, share, seed=1)
-    found = label_noise_estimate(held_out_probabilities(embeddings, wrong, 10, l2=0.1), wrong)
-    assert found.share == pytest.approx(share, abs=0.06)
-    assert found.count == 1000 and len(found.per_class) == 10
-
-
-def test_the_noise_estimate_of_little():
-    assert label_noise_estimate(np.array([[1.0, 0.0]]), [0]).share == 0
-    assert label_noise_estimate(np.full((4, 2), 0.5), np.zeros(4, int)).share == 0
-    labels = np.array([0] * 20 + [1] * 20)
-    rows = np.eye(2)[labels] * 0.8 + 0.1
-    rows[0] = 0.1, 0.9
-    assert label_noise_estimate(rows, labels).per_class == (0.05, 0.0)
-
-
 def test_what_was_held_out_was_not_seen(flat):
     embeddings, labels = flat[0][:12], np.array([0, 1] * 5 + [2, 3])
     rows = held_out_probabilities(embeddings, labels, 5, l2=0.1)
@@ -136,9 +111,3 @@ def test_what_does_not_fit_is_refused():
         knn_disagreement(rows, labels[:2])
     with pytest.raises(InvalidNeighboursError, match="no test samples"):
         knn_accuracy(rows, labels, rows[:0], labels[:0])
-    for probabilities, given, text in (
-        (np.eye(4), labels[:2], "expected"), (rows, labels, "sums to"), (np.eye(4), labels + 3, "expected 0 to 3"),
-        (np.empty((0, 2)), labels[:0], "N >= 1"),
-    ):  # fmt: skip
-        with pytest.raises(InvalidNeighboursError, match=text):
-            label_noise_estimate(probabilities, given)
