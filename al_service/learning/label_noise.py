@@ -25,9 +25,9 @@ LABELS_MIN, LABELS_MAX = 50, 5000
 ADVISE_ABOVE = 0.1
 #: Labels a class below which nothing is advised.
 LABELS_PER_CLASS_MIN = 20
-#: Held-out accuracy below which a model cannot judge labels. Clean overlapping classes stayed below it.
-JUDGE_ACCURACY_MIN = 0.4
-#: The surest tenth's share over everybody's: 0.3 to 0.45 for clean overlapping classes, 0.6 and more for wrong labels.
+#: Held-out accuracy below which a model cannot judge labels: two classes that lie together look like wrong labels.
+JUDGE_ACCURACY_MIN = 0.55
+#: The surest tenth's share over everybody's: up to 0.3 for clean overlapping classes, 0.6 and more for wrong labels.
 PLATEAU_MIN = 0.5
 _SUREST = 0.1
 
@@ -98,9 +98,10 @@ def estimate(probabilities: Any, class_indices: Any, *, embeddings_saw_labels: b
         surest[of_class[np.argsort(-sureness[of_class], kind="stable")[:count]]] = True
     wrong, judged = int(contradicted[surest].sum()), int(surest.sum())
     error = float(contradicted.mean())
+    low, high = wilson_interval(wrong, judged)[0], confident_count(rows, labels).share
     return LabelNoise(
-        low=wilson_interval(wrong, judged)[0],
-        high=None if embeddings_saw_labels else confident_count(rows, labels).share,
+        low=min(low, high),
+        high=None if embeddings_saw_labels else high,
         count=len(rows),
         can_tell=len(rows) >= LABELS_PER_CLASS_MIN * rows.shape[1]
         and 1 - error >= JUDGE_ACCURACY_MIN

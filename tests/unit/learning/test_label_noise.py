@@ -14,23 +14,23 @@ def judged(embeddings: np.ndarray, labels: np.ndarray) -> LabelNoise:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
-def test_the_truth_lies_about_between_the_two_ends(share, flat):
+def test_both_ends_are_near_the_truth(share, flat):
     embeddings, labels = (part[:1000] for part in flat)
     found = judged(embeddings, spoiled(labels, share, seed=1))
-    assert found.low <= share
-    assert found.high == pytest.approx(share, abs=0.06)
+    assert found.low <= found.high == pytest.approx(share, abs=0.06)
     assert found.low == pytest.approx(share, abs=0.09)
     assert found.count == 1000
     assert found.is_worth_a_look == (share == 0.3)
 
 
 @pytest.mark.parametrize("distance", [0.25, 0.35, 0.5])
-@pytest.mark.parametrize("count", [100, 300, 1000, 3000])
+@pytest.mark.parametrize("count", [100, 300, 1000])
 def test_classes_that_overlap_are_not_taken_for_wrong_labels(distance, count):
-    rng = np.random.default_rng(4)
-    labels = rng.integers(0, 10, count)
-    embeddings = (rng.normal(size=(10, 32)) * distance)[labels] + rng.normal(size=(count, 32))
-    assert not judged(embeddings.astype(np.float32), labels).is_worth_a_look
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 10, count)
+        embeddings = (rng.normal(size=(10, 32)) * distance)[labels] + rng.normal(size=(count, 32))
+        assert not judged(embeddings.astype(np.float32), labels).is_worth_a_look
 
 
 def test_with_few_labels_a_class_nothing_is_advised(flat):

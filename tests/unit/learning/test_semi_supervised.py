@@ -148,5 +148,3 @@ def test_what_does_not_fit_is_refused():
             spread(graph, labelled, labels, 3, **options)
     with pytest.raises(InvalidSpreadingError, match="no labels"):
         label_spreading(rows[:0], [], rows, 3)
-    with pytest.raises(InvalidSpreadingError, match="soft_labels"):
-        spread_probe(rows[:2], np.array([0, 1]), rows[2:], 3, soft_labels=np.ones((1, 3)))
