@@ -6,7 +6,7 @@ thousandths of a percent, at half the bytes.
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 from al_service.acquisition import strategies
 from al_service.acquisition.arrays import PoolArrays, Selection
 from al_service.errors import InvalidInputError
+
+_BY_SAMPLE = ("probabilities", "embeddings", "sampled_probabilities")
 
 
 class InvalidScoredPoolError(InvalidInputError):
@@ -65,7 +67,7 @@ class ScoredPool:
     def read(cls, read: Callable[[str], bytes], names: Sequence[str], sample_ids: np.ndarray) -> "ScoredPool":
         """The pool in these files, cut to these samples; a pool that no model has seen where there are no files.
 
-        Each shard is cut before they are put together, so that the whole pool is held once.
+        Files are read one after the other into room for these samples: the pool is held once, and one shard beside it.
 
         Args:
             read: gives a file's bytes for its name.
@@ -75,32 +77,49 @@ class ScoredPool:
         """
         if not names:
             return cls(sample_ids)
-        return cls.merged([cls.from_bytes(read(name)).restricted_to(sample_ids) for name in names])
+        shards = (cls.from_bytes(read(name)).restricted_to(sample_ids) for name in names)
+        return cls.merged(shards, len(names), len(sample_ids))
 
     @classmethod
-    def merged(cls, shards: Sequence["ScoredPool"]) -> "ScoredPool":
+    def merged(cls, shards: Iterable["ScoredPool"], shard_count: int, sample_count: int) -> "ScoredPool":
         """One pool of several shards, in their order.
 
         Labelled embeddings are taken from the shard that has them.
 
+        Args:
+            shards: each is let go before the next is asked for.
+            sample_count: there are no more in all of them together.
+
         Raises:
             InvalidScoredPoolError: no shards, a sample in two of them, or arrays that only some of them have.
         """
-        if len(shards) == 1:
-            return shards[0]
-        if not shards:
+        sample_ids = np.empty(sample_count, np.int64)
+        rooms: dict[str, np.ndarray] = {}
+        found: dict[str, int] = {}
+        labelled: np.ndarray | None = None
+        filled = 0
+        for shard in shards:
+            stop = filled + len(shard.sample_ids)
+            if stop > sample_count:
+                raise InvalidScoredPoolError("two shards hold the same sample; run the score stage again")
+            sample_ids[filled:stop] = shard.sample_ids
+            for name in _BY_SAMPLE:
+                rows = getattr(shard, name)
+                if rows is not None:
+                    found[name] = found.get(name, 0) + 1
+                    room = rooms.setdefault(name, np.empty((sample_count, *rows.shape[1:]), rows.dtype))
+                    room[filled:stop] = rows
+            labelled = shard.labelled_embeddings if labelled is None else labelled
+            filled = stop
+        for name, count in found.items():
+            if count != shard_count:
+                raise InvalidScoredPoolError(f"{count} of {shard_count} shards have {name}; run the score stage again")
+        if shard_count == 0:
             raise InvalidScoredPoolError("a scored pool needs at least one shard; run the score stage again")
-        sample_ids = np.concatenate([shard.sample_ids for shard in shards])
-        if len(np.unique(sample_ids)) != len(sample_ids):
+        if len(np.unique(sample_ids[:filled])) != filled:
             raise InvalidScoredPoolError("two shards hold the same sample; run the score stage again")
-        labelled = [shard.labelled_embeddings for shard in shards if shard.labelled_embeddings is not None]
-        return cls(
-            sample_ids,
-            probabilities=_stacked(shards, "probabilities"),
-            embeddings=_stacked(shards, "embeddings"),
-            sampled_probabilities=_stacked(shards, "sampled_probabilities"),
-            labelled_embeddings=labelled[0] if labelled else None,
-        )
+        rows_of = {name: room[:filled] for name, room in rooms.items()}
+        return cls(sample_ids[:filled], **rows_of, labelled_embeddings=labelled)
 
     def after_choosing(self, chosen: Sequence[Any]) -> "ScoredPool":
         """The pool without these samples, which count as labelled from here on: what the next batch is drawn from."""
@@ -144,11 +163,3 @@ class ScoredPool:
             reason: dict[str, Any] = {"code": "first_look" if strategy != "random" else "random"}
             return replace(drawn, reasons=tuple(dict(reason) for _ in drawn.reasons))
         return strategies.get(strategy).select(pool, size, rng=rng, random_fraction=random_fraction)
-
-
-def _stacked(shards: Sequence[ScoredPool], name: str) -> np.ndarray | None:
-    parts = [getattr(shard, name) for shard in shards]
-    there = [part for part in parts if part is not None]
-    if there and len(there) != len(parts):
-        raise InvalidScoredPoolError(f"{len(there)} of {len(parts)} shards have {name}; run the score stage again")
-    return np.concatenate(there) if there else None

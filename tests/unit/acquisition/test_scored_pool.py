@@ -6,6 +6,10 @@ import pytest
 from al_service.acquisition.scored_pool import InvalidScoredPoolError, ScoredPool
 
 
+def merged(shards: list[ScoredPool]) -> ScoredPool:
+    return ScoredPool.merged(iter(shards), len(shards), sum(len(shard.sample_ids) for shard in shards))
+
+
 def _pool(first: int, count: int, labelled: int = 0) -> ScoredPool:
     rng = np.random.default_rng(first)
     probabilities = rng.dirichlet(np.ones(3), count).astype(np.float32)
@@ -26,16 +30,16 @@ def test_shards_choose_what_the_whole_pool_chooses() -> None:
         )
         for at, cut in enumerate(cuts)
     ]
-    merged = ScoredPool.merged([ScoredPool.from_bytes(shard.to_bytes()) for shard in shards])
+    together = merged([ScoredPool.from_bytes(shard.to_bytes()) for shard in shards])
     for strategy in ("margin", "k_center", "margin+k_center"):
-        chosen = merged.choose(strategy, 8, seed=3, random_fraction=0.25)
+        chosen = together.choose(strategy, 8, seed=3, random_fraction=0.25)
         assert chosen.sample_ids == whole.choose(strategy, 8, seed=3, random_fraction=0.25).sample_ids
 
 
 def test_the_order_of_shards_does_not_change_the_choice() -> None:
     shards = [_pool(0, 20), _pool(50, 20), _pool(20, 20)]
-    there = ScoredPool.merged(shards).choose("margin+k_center", 9, seed=1, random_fraction=0.0)
-    back = ScoredPool.merged(shards[::-1]).choose("margin+k_center", 9, seed=1, random_fraction=0.0)
+    there = merged(shards).choose("margin+k_center", 9, seed=1, random_fraction=0.0)
+    back = merged(shards[::-1]).choose("margin+k_center", 9, seed=1, random_fraction=0.0)
     assert there.sample_ids == back.sample_ids
 
 
@@ -56,7 +60,7 @@ def test_a_pool_that_no_model_has_seen_can_be_split_too() -> None:
     pool = ScoredPool(np.arange(10))
     left = pool.after_choosing([3, 4])
     assert left.sample_ids.tolist() == [0, 1, 2, 5, 6, 7, 8, 9]
-    assert ScoredPool.merged([pool]).sample_ids.tolist() == list(range(10))
+    assert merged([pool]).sample_ids.tolist() == list(range(10))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,25 @@ def test_a_pool_that_no_model_has_seen_can_be_split_too() -> None:
 )
 def test_shards_that_do_not_fit_are_refused(shards: list[ScoredPool], words: str) -> None:
     with pytest.raises(InvalidScoredPoolError, match=words):
-        ScoredPool.merged(shards)
+        merged(shards)
+
+
+def test_a_pool_is_read_file_by_file_and_cut_to_what_may_be_chosen() -> None:
+    files = {"a": _pool(0, 20, labelled=2).to_bytes(), "b": _pool(20, 30).to_bytes()}
+    asked: list[str] = []
+
+    def read(name: str) -> bytes:
+        asked.append(name)
+        return files[name]
+
+    wanted = np.array([1, 2, 19, 20, 40, 99])
+    pool = ScoredPool.read(read, ["a", "b"], wanted)
+    assert asked == ["a", "b"]
+    assert pool.sample_ids.tolist() == [1, 2, 19, 20, 40]
+    assert pool.embeddings is not None and len(pool.embeddings) == 5
+    np.testing.assert_array_equal(pool.embeddings[3:], _pool(20, 30).embeddings[[0, 20]])
+    with pytest.raises(InvalidScoredPoolError, match="the same sample"):
+        ScoredPool.read(lambda name: files["a"], ["a", "a"], wanted)
 
 
 @pytest.mark.parametrize("data", [b"", b"no zip", _pool(0, 5).to_bytes()[:-30]])
