@@ -11,7 +11,7 @@ from al_service.learning.backbones import OWN_CLASSIFIER_NAME
 from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.networks import Network, build, usual_px
 from al_service.learning.pretrained import backbone_tensors, load_exactly
-from al_service.learning.tensor_files import InvalidCheckpointError, read_state
+from al_service.learning.tensor_files import InvalidCheckpointError, check_finite, read_state
 
 
 def load_foreign(
@@ -27,15 +27,23 @@ def load_foreign(
         image_px: side of the images that it will see; None: the usual one of the network, e.g. 224 for resnet18.
 
     Raises:
-        InvalidCheckpointError: as read_state, or a tensor is missing, too many, or of another shape; names it.
+        InvalidCheckpointError: as read_state, a tensor is missing, too many, of another shape or not finite (names it),
+            or the file is a checkpoint of ours: read without what it says itself, it would lose its temperature and
+            could have its classes mixed up.
         UnknownNetworkError: no such network.
         InvalidInputError: no or repeated class_names.
     """
     if not class_names or len(set(class_names)) < len(class_names):
         raise InvalidInputError(f"class_names are {list(class_names)}, expected at least one and each once")
-    tensors, _ = read_state(Path(path))
+    tensors, metadata = read_state(Path(path))
+    if metadata:
+        raise InvalidCheckpointError(
+            f"{str(path)!r} is a checkpoint of this service, which says itself which network, classes and temperature "
+            "it has. `al model import`: leave --network out; in Python: checkpoints.load"
+        )
     network = build(network_name, len(class_names), image_px or usual_px(network_name))
     backbone = backbone_tensors(network.backbone, tensors, network.classifier_name)
+    check_finite(backbone, network.backbone.state_dict(), str(path))
     load_exactly(network.backbone, backbone, str(path))
     _load_head(network, tensors, str(path))
     network.eval()
@@ -64,4 +72,6 @@ def _load_head(network: Network, tensors: dict[str, Tensor], source: str) -> Non
         )
     # A classifier without bias is one whose bias is 0.
     bias = tensors.get(f"{name}.bias", torch.zeros(len(weight)))
-    load_exactly(network.head.linear, {"weight": weight, "bias": bias}, source)
+    head = {"weight": weight, "bias": bias}
+    check_finite({f"{name}.{key}": one for key, one in head.items()}, {}, source)
+    load_exactly(network.head.linear, head, source)

@@ -7,7 +7,6 @@ torch.hub has no timeout, so the fetch is ours; file name, folder and the check 
 
 import hashlib
 import http.client
-import pickle
 import re
 import time
 import urllib.request
@@ -22,12 +21,20 @@ from torch import Tensor, nn
 from torchvision import models
 
 from al_service.errors import UnavailableError
-from al_service.learning.tensor_files import InvalidCheckpointError, read_state
+from al_service.learning.tensor_files import InvalidCheckpointError, check_finite, read_state
 
 CONNECT_TIMEOUT_S = 10.0
 DOWNLOAD_LIMIT_S = 1800.0
-#: Of layers that files bring beside the backbone: our head, and auxiliary classifiers that only training needs.
-HEAD_NAMES = ("head", "AuxLogits", "aux1", "aux2")
+#: Auxiliary classifiers (googlenet, inception) that only training needs; they are never built.
+AUXILIARY_NAMES = ("AuxLogits", "aux1", "aux2")
+#: Of layers that files bring beside the backbone: our head, and the auxiliary ones.
+HEAD_NAMES = ("head", *AUXILIARY_NAMES)
+#: Names of before -> names of today: module names may hold no dots any more (densenet), ViT's MLP has become a list.
+_LEGACY_NAMES = (
+    (re.compile(r"\b(denselayer\d+\.(?:norm|relu|conv))\.([12])\."), r"\1\2."),
+    (re.compile(r"\bmlp\.linear_1\."), "mlp.0."),
+    (re.compile(r"\bmlp\.linear_2\."), "mlp.3."),
+)
 _READ_BYTES = 1 << 20
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
 
@@ -42,20 +49,23 @@ def load_default(model: nn.Module, name: str) -> None:
     """Load torchvision's default weights into its network `name`, in place.
 
     Raises:
-        WeightsUnavailableError: not in the cache and not to be had from the network within the time limits.
+        WeightsUnavailableError: not in the cache and not to be had from the network within the time limits, or damaged.
+        InvalidCheckpointError: a tensor is missing, too many, or of another shape: this torchvision builds the network
+            otherwise than the file has it.
     """
     weights = models.get_model_weights(name).DEFAULT
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
     if not path.exists():
         fetch(weights.url, path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        state, _ = read_state(path)
+    except InvalidCheckpointError as error:
         raise WeightsUnavailableError(
-            f"weights at {path} are damaged ({error}); delete it to fetch them again"
+            f"weights at {path} are damaged ({error.message}); delete it to fetch them again"
         ) from error
-    # googlenet and inception carry auxiliary classifiers that are built for training from scratch only.
-    model.load_state_dict({key: state[key] for key in model.state_dict() if key in state}, strict=False)
+    left_out = tuple(f"{name}." for name in AUXILIARY_NAMES)
+    used = {key: tensor for key, tensor in state.items() if not key.startswith(left_out)}
+    load_exactly(model, _counters(model) | renamed_legacy(used, model), str(path))
 
 
 def load_file(backbone: nn.Module, path: Path, classifier_name: str) -> None:
@@ -66,16 +76,20 @@ def load_file(backbone: nn.Module, path: Path, classifier_name: str) -> None:
             left out.
 
     Raises:
-        InvalidCheckpointError: as tensor_files.read_state, or a tensor is missing, too many, or of another shape.
+        InvalidCheckpointError: as tensor_files.read_state, a tensor is missing, too many, or of another shape, or holds
+            NaN or infinite values.
     """
     tensors, _ = read_state(path)
-    load_exactly(backbone, backbone_tensors(backbone, tensors, classifier_name), str(path))
+    used = backbone_tensors(backbone, tensors, classifier_name)
+    check_finite(used, backbone.state_dict(), str(path))
+    load_exactly(backbone, used, str(path))
 
 
 def backbone_tensors(backbone: nn.Module, tensors: Mapping[str, Tensor], classifier_name: str) -> dict[str, Tensor]:
-    """Those of a file's tensors that are meant for the backbone, by its names.
+    """Those of a file's tensors that are meant for the backbone, by its names of today.
 
-    Counters of batch normalisation that a file lacks are 0: they change nothing in a network that predicts.
+    Where names begin with `backbone.`, only those count. Counters of batch normalisation that a file lacks are 0: they
+    change nothing in a network that predicts.
     """
     prefix = "backbone."
     if any(key.startswith(prefix) for key in tensors):
@@ -84,9 +98,29 @@ def backbone_tensors(backbone: nn.Module, tensors: Mapping[str, Tensor], classif
         found = dict(tensors)
     expected = backbone.state_dict()
     left_out = tuple(f"{name}." for name in (classifier_name, *HEAD_NAMES))
-    counters = {key: torch.zeros_like(value) for key, value in expected.items() if key.endswith(".num_batches_tracked")}
     used = {key: tensor for key, tensor in found.items() if key in expected or not key.startswith(left_out)}
-    return counters | used
+    return _counters(backbone) | renamed_legacy(used, backbone)
+
+
+def renamed_legacy(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The tensors under the network's names, where older torchvision files call densenet's and ViT's layers otherwise.
+
+    Only names that the network does not have are changed, and only to names that it has and the state has not.
+    """
+    expected = network.state_dict().keys()
+    renamed = {}
+    for key, tensor in state.items():
+        new = key
+        for pattern, replacement in _LEGACY_NAMES if key not in expected else ():
+            new = pattern.sub(replacement, new)
+        renamed[new if new in expected and new not in state else key] = tensor
+    return renamed
+
+
+def _counters(network: nn.Module) -> dict[str, Tensor]:
+    """Counters of batch normalisation at 0."""
+    state = network.state_dict().items()
+    return {key: torch.zeros_like(value) for key, value in state if key.endswith(".num_batches_tracked")}
 
 
 def load_exactly(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
@@ -101,7 +135,9 @@ def load_exactly(module: nn.Module, tensors: dict[str, Tensor], source: str) -> 
         have = tuple(tensors[key].shape) if key in tensors else "nothing"
         if want != have:
             raise InvalidCheckpointError(f"{source} holds {have} for {key!r}, and this network expects {want}")
-    module.load_state_dict(tensors)
+    # Some networks (mnasnet, ViT) ask which version of them wrote the state; names and shapes say that it is this one.
+    expected.update(tensors)
+    module.load_state_dict(expected)
 
 
 def fetch(url: str, path: Path) -> None:

@@ -33,8 +33,17 @@ class InvalidCheckpointError(InvalidInputError):
 
 
 def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
-    """The tensors and JSON-able metadata as safetensors; equal input gives equal bytes."""
-    on_cpu = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    """The tensors and JSON-able metadata as safetensors; equal input gives equal bytes.
+
+    Tensors that share memory (tied weights) are written one by one.
+    """
+    on_cpu: dict[str, Tensor] = {}
+    written: set[int] = set()
+    for name, tensor in tensors.items():
+        one = tensor.detach().to("cpu").contiguous()
+        memory = one.untyped_storage().data_ptr()
+        on_cpu[name] = one.clone() if memory in written else one  # safetensors refuses memory that two names share
+        written.add(memory)
     # One entry only: safetensors does not keep several in a fixed order.
     return safetensors.torch.save(on_cpu, {_METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
@@ -77,6 +86,26 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InvalidCheckpointError(f"weights {str(path)!r} cannot be read: {error.strerror}") from error
     tensors, metadata = from_bytes(data, str(path))
     return _unwrapped(tensors), metadata
+
+
+def check_finite(tensors: Mapping[str, Tensor], network_state: Mapping[str, Tensor], source: str) -> None:
+    """Raise InvalidCheckpointError for NaN or infinite values; names the first tensor.
+
+    Args:
+        tensors: from a file of others.
+        network_state: of the network that they are for. Where it is infinite itself (attention masks), so may they be.
+        source: what to call the file.
+    """
+    for name, tensor in tensors.items():
+        odd = ~tensor.float().isfinite()
+        own = network_state.get(name)
+        if own is not None and own.shape == tensor.shape:
+            odd &= own.to(tensor.device).isfinite()
+        if odd.any():
+            raise InvalidCheckpointError(
+                f"{source} holds {int(odd.sum())} NaN or infinite values in {name!r} of {tensor.numel()}, expected "
+                "numbers: its training went wrong, or its precision is too low. Take an earlier file, or one in float32"
+            )
 
 
 def _torch_state(path: Path) -> dict[str, Tensor]:

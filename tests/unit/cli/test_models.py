@@ -111,6 +111,21 @@ def test_what_cannot_be_imported_leaves_nothing(folder: Path, tmp_path: Path) ->
     assert facts(folder, "model", "list", "pets") == []
 
 
+def test_our_own_checkpoint_keeps_its_temperature_and_class_order_whatever_network_is_said(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Under --network its classes would be taken for the project's, in the project's order."""
+    network = networks.build("small_cnn", 2, 8).eval()
+    checkpoints.save(tmp_path / "own.safetensors", network, ["dog", "cat"], temperature=2.0)
+    words = ("model", "import", "pets", str(tmp_path / "own.safetensors"))
+    refused = al(folder, *words, "--network", "small_cnn", "--image-px", "8").exception
+    assert isinstance(refused, InvalidInputError) and "leave --network out" in str(refused)
+    assert facts(folder, "model", "list", "pets") == []
+    made = facts(folder, *words)
+    stored = checkpoints.from_bytes(open_services(Settings(data_dir=folder)).artifacts.get(made["artifact"]))
+    assert (made["class_names"], stored.class_names, stored.temperature) == (["dog", "cat"], ("dog", "cat"), 2.0)
+
+
 def test_the_command_line_knows_every_format() -> None:
     assert (*export.FORMATS, "checkpoint") == FORMATS
 

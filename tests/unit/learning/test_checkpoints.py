@@ -209,3 +209,34 @@ def test_the_hash_of_a_backbone_is_about_embeddings_and_nothing_else():
     brighter.mean += 0.1
     hashes = {checkpoints.backbone_hash(one) for one in (network, *others, brighter)}
     assert len(hashes) == 4
+
+
+#: One network of each family of torchvision's, but those whose files are larger than 150 MB and load as others do.
+FAMILIES = {
+    "convnext_tiny": 32,
+    "densenet121": 32,
+    "efficientnet_b0": 32,
+    "googlenet": 32,
+    "inception_v3": 75,
+    "maxvit_t": 224,
+    "mnasnet0_5": 32,
+    "mobilenet_v2": 32,
+    "mobilenet_v3_small": 32,
+    "regnet_y_400mf": 32,
+    "resnet18": 32,
+    "resnext50_32x4d": 32,
+    "shufflenet_v2_x0_5": 32,
+    "squeezenet1_1": 32,
+    "swin_t": 32,
+    "swin_v2_t": 32,
+}
+
+
+@pytest.mark.parametrize(("name", "image_px"), FAMILIES.items())
+def test_a_network_of_each_family_comes_back(name, image_px):
+    network = networks.build(name, 2, image_px, seed=1)
+    found = checkpoints.from_bytes(checkpoints.to_bytes(network, ["a", "b"]))
+    assert checkpoints.model_hash(found.network) == checkpoints.model_hash(network)
+    again = networks.build(name, 2, image_px, seed=2)
+    checkpoints.load_backbone(again, checkpoints.backbone_to_bytes(network))
+    assert checkpoints.backbone_hash(again) == checkpoints.backbone_hash(network)

@@ -10,6 +10,7 @@ from al_service.errors import InvalidInputError
 from al_service.learning import checkpoints, networks
 from al_service.learning.foreign import load_foreign
 from al_service.learning.inference import predict
+from al_service.learning.pretrained import load_file
 from al_service.learning.residual import CIFAR_RESNETS
 from al_service.learning.tensor_files import InvalidCheckpointError, to_bytes
 
@@ -127,11 +128,13 @@ def test_it_is_stored_as_a_checkpoint_of_ours_and_comes_back(tmp_path):
     assert checkpoints.model_hash(again.network) == checkpoints.model_hash(found.network)
 
 
-def test_our_own_file_is_one_of_the_plain_ones(tmp_path):
+def test_our_own_checkpoint_is_refused_for_it_says_itself_what_it_is(tmp_path):
+    """Its temperature would be lost, and its classes could be given in another order."""
     network = networks.build("small_cnn", 10, 8)
-    checkpoints.save(tmp_path / "w.safetensors", network, TEN)
-    found = load_foreign(tmp_path / "w.safetensors", "small_cnn", TEN, image_px=8)
-    assert checkpoints.model_hash(found.network) == checkpoints.model_hash(network)
+    checkpoints.save(tmp_path / "w.safetensors", network, TEN, temperature=2.0)
+    with pytest.raises(InvalidCheckpointError, match="leave --network out"):
+        load_foreign(tmp_path / "w.safetensors", "small_cnn", tuple(reversed(TEN)), image_px=8)
+    assert checkpoints.load(tmp_path / "w.safetensors").temperature == 2.0
 
 
 def test_half_precision_and_a_missing_bias_are_taken(tmp_path):
@@ -153,6 +156,11 @@ def test_half_precision_and_a_missing_bias_are_taken(tmp_path):
         ({"linear.weight": torch.zeros(100, 64)}, "tells 100 classes apart, and 10 class names were given"),
         ({"linear.weight": torch.zeros(10, 64, 1, 1)}, "is no linear layer"),
         ({"linear.bias": torch.zeros(3)}, r"holds \(3,\) for 'bias'"),
+        ({"bn1.bias": torch.full((16,), torch.nan)}, r"16 NaN or infinite values in 'bn1\.bias' of 16"),
+        (
+            {"linear.weight": torch.zeros(10, 64).index_fill(0, torch.tensor(3), torch.inf)},
+            r"64 NaN .* 'linear\.weight'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, changes, words):
@@ -186,3 +194,39 @@ def test_a_backbone_starts_from_a_file_of_others_and_its_head_is_left_out(tmp_pa
     network = networks.build("cifar_resnet20", 4, 32, weights=str(tmp_path / "w.pt"))
     assert torch.equal(network.backbone.conv1.weight, model.conv1.weight)
     assert network.head.linear.weight.shape == (4, 64)
+
+
+def test_a_backbone_with_nan_is_no_start_either(tmp_path):
+    state = plain_state(reference())
+    state["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(InvalidCheckpointError, match=r"1 NaN or infinite values in 'layer1\.0\.conv1\.weight' of 2304"):
+        networks.build("cifar_resnet20", 4, 32, weights=str(tmp_path / "w.pt"))
+
+
+def test_infinities_of_an_attention_mask_are_no_damage(tmp_path):
+    class Masked(nn.Linear):
+        def __init__(self):
+            super().__init__(2, 2)
+            self.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+
+    state = Masked().state_dict()
+    torch.save(state, tmp_path / "w.pt")
+    found = Masked()
+    load_file(found, tmp_path / "w.pt", "fc")
+    assert torch.equal(found.weight, state["weight"])
+    state["mask"][0, 0] = torch.inf
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(InvalidCheckpointError, match="1 NaN or infinite values in 'mask' of 4"):
+        load_file(found, tmp_path / "w.pt", "fc")
+
+
+def test_parts_beside_a_backbone_that_its_names_say_are_left_out(tmp_path):
+    model = reference()
+    state = {f"backbone.{key}": one for key, one in plain_state(model).items()}
+    torch.save({**state, "projector.0.weight": torch.zeros(3)}, tmp_path / "w.pt")
+    network = networks.build("cifar_resnet20", 4, 32, weights=str(tmp_path / "w.pt"))
+    assert torch.equal(network.backbone.conv1.weight, model.conv1.weight)
+    torch.save({**state, "backbone.projector.0.weight": torch.zeros(3)}, tmp_path / "w.pt")
+    with pytest.raises(InvalidCheckpointError, match=r"'projector\.0\.weight', and this network expects nothing"):
+        networks.build("cifar_resnet20", 4, 32, weights=str(tmp_path / "w.pt"))

@@ -48,6 +48,21 @@ class Backwards(torch.nn.Module):
     def forward(self, images):
         return self.last(self.first(images.flatten(1)))
 
+class Tied(torch.nn.Module):
+    width = 12
+
+    def __init__(self):
+        super().__init__()
+        self.there = torch.nn.Linear(12, 12, bias=False)
+        self.back = torch.nn.Linear(12, 12, bias=False)
+        self.back.weight = self.there.weight
+
+    def forward(self, images):
+        return self.back(self.there(images.flatten(1)[:, :12]).relu())
+
+def tied(class_count, image_px):
+    return Tied()
+
 def thousand(class_count, image_px):
     return classifier(1000, image_px)
 
@@ -130,6 +145,16 @@ def test_it_is_drawn_from_the_seed_and_comes_back_from_a_checkpoint(folder):
     assert checkpoints.model_hash(first) == checkpoints.model_hash(same) != checkpoints.model_hash(other)
     found = checkpoints.from_bytes(checkpoints.to_bytes(first, ["a", "b", "c"]))
     assert checkpoints.model_hash(found.network) == checkpoints.model_hash(first)
+
+
+def test_tied_weights_come_back_from_a_checkpoint_and_are_tied_again(folder):
+    install(folder, "tiny-nets", BACKBONE, tied="tied")
+    network = networks.build("tied", 2, 8, seed=1)
+    data = checkpoints.to_bytes(network, ["a", "b"])
+    found = checkpoints.from_bytes(data).network
+    assert checkpoints.model_hash(found) == checkpoints.model_hash(network)
+    assert found.backbone.back.weight is found.backbone.there.weight
+    assert data == checkpoints.to_bytes(found, ["a", "b"])
 
 
 @pytest.mark.parametrize(
