@@ -114,7 +114,8 @@ def to_onnx(checkpoint: Checkpoint, path: str | Path) -> None:
         onnx.helper.set_model_props(model, {FACTS_KEY: json.dumps(facts_of(checkpoint), sort_keys=True)})
         onnx.checker.check_model(model)
         data = model.SerializeToString()
-    _check_answers(checkpoint, module, _run_onnx(data), "ONNX")
+        run = _run_onnx(data)
+    _check_answers(checkpoint, module, run, "ONNX")
     _write(Path(path), data)
 
 

@@ -141,6 +141,26 @@ def test_a_network_that_cannot_be_written_is_named(tmp_path):
         export.to_exported_program(made, tmp_path / "model.pt2")
 
 
+class Precise(nn.Module):
+    """A backbone that convolves in float64, which ONNX can say and onnxruntime cannot do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 128, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        weight = self.convolution.weight.double()
+        return nn.functional.conv2d(images.double(), weight).mean((2, 3)).float()
+
+
+def test_a_file_that_onnxruntime_refuses_is_named_and_nothing_is_left(tmp_path):
+    made = checkpoint("small_cnn", 8)
+    made.network.backbone = Precise()
+    with pytest.raises(ExportFailedError, match="small_cnn cannot be written as ONNX: NotImplemented"):
+        export.to_onnx(made, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_not_there_is_bad_input(tmp_path):
     with pytest.raises(InvalidInputError, match="cannot be written"):
         export.to_torchscript(checkpoint("small_cnn", 8), tmp_path / "missing" / "model.ts")
