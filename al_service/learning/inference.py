@@ -8,7 +8,6 @@ busy with one minibatch the next is read from disk. Embeddings that are kept alr
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,58 +17,22 @@ from torch import Tensor, nn
 from al_service.errors import InvalidInputError
 from al_service.learning import minibatch_size as sizing
 from al_service.learning.dropout_replay import PassOutputs
-from al_service.learning.mc_dropout import FoldedHead, Passes, dropout_passes
+from al_service.learning.mc_dropout import BLOCK_FLOATS, FoldedHead, Passes, dropout_passes, drops_in_head_only
 from al_service.learning.networks import Network
+from al_service.learning.outputs import Inference, MinibatchOutputs
 from al_service.learning.pixels import check_pixels
 from al_service.learning.read_ahead import read_ahead
 
 log = logging.getLogger(__name__)
+
+__all__ = ["PRECISIONS", "Inference", "embed", "head_outputs", "predict"]
 
 OnProgress = Callable[[int, int], None]
 PRECISIONS = ("auto", "float32")
 
 _FEW = 32
 _HEAD_ROWS = 8192
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
 _sizes_of_this_process = sizing.MinibatchSizes()
-
-
-@dataclass(frozen=True, eq=False)
-class Inference:
-    """Outputs, row by row as the pixels came.
-
-    Args:
-        logits: (N, C) float32, before softmax.
-        probabilities: (N, C) float32.
-        embeddings: (N, D) float16; what is beyond its range (65,504) is cut to it.
-        sampled_probabilities: (N, M, C) float32, or None where no passes were asked for.
-    """
-
-    logits: np.ndarray
-    probabilities: np.ndarray
-    embeddings: np.ndarray
-    sampled_probabilities: np.ndarray | None
-
-    @classmethod
-    def empty(cls, count: int, network: Network, mc_passes: int) -> "Inference":
-        """Room for that many images."""
-        classes = network.class_count
-        return cls(
-            logits=np.empty((count, classes), np.float32),
-            probabilities=np.empty((count, classes), np.float32),
-            embeddings=np.empty((count, network.embedding_width), np.float16),
-            sampled_probabilities=np.empty((count, mc_passes, classes), np.float32) if mc_passes else None,
-        )
-
-    def put(self, start: int, outputs: PassOutputs) -> bool:
-        """Write a minibatch's outputs from that row on; False where a logit is not finite."""
-        rows = slice(start, start + len(outputs.logits))
-        _put(self.logits[rows], outputs.logits)
-        _put(self.probabilities[rows], outputs.logits.softmax(1))
-        _put(self.embeddings[rows], outputs.embeddings.clamp(-_FLOAT16_MAX, _FLOAT16_MAX))
-        if self.sampled_probabilities is not None and outputs.sampled_probabilities is not None:
-            _put(self.sampled_probabilities[rows], outputs.sampled_probabilities)
-        return bool(np.isfinite(self.logits[rows]).all())
 
 
 def predict(
@@ -95,7 +58,7 @@ def predict(
             and remembered. Where memory runs out it is halved and the work goes on.
         mc_passes: M, 0 for none.
         seed: of the masks.
-        precision: "auto" runs a GPU in float16 (back in float32 from the first logit that is not finite), a CPU in
+        precision: "auto" runs a GPU in float16 (back in float32 from the first output that is not finite), a CPU in
             float32; "float32" runs both in it. The head is always float32.
         sizes: where sizes are remembered; None: in this process.
         on_progress: called with (images done, N) after every minibatch; what it raises stops the work and passes
@@ -142,21 +105,50 @@ def head_outputs(
 
     Raises:
         InvalidInputError: embeddings of another width, or mc_passes < 0.
+        OutOfDeviceMemoryError: not even one row fits.
     """
     shape = tuple(embeddings.shape)
     if len(shape) != 2 or shape[1] != network.embedding_width:
         raise InvalidInputError(f"embeddings have shape {shape}; {network.name} makes (N, {network.embedding_width})")
     if mc_passes < 0:
         raise InvalidInputError(f"mc_passes is {mc_passes}, expected at least 0")
-    head = network.head.to(device).eval()
+    on = torch.device(device)
+    head = network.head.to(on).eval()
     answer = Inference.empty(len(embeddings), network, mc_passes)
     with torch.inference_mode():
         folded = FoldedHead(head, mc_passes, seed) if mc_passes else None
-        for start in range(0, len(embeddings), _HEAD_ROWS):
-            rows = torch.from_numpy(np.array(embeddings[start : start + _HEAD_ROWS])).to(device).float()
+
+        def run(part: np.ndarray) -> MinibatchOutputs:
+            rows = torch.from_numpy(part).to(on).float()
             sampled = None if folded is None else folded.probabilities(rows)
-            answer.put(start, PassOutputs(rows, head(rows), sampled))
+            return MinibatchOutputs.of(PassOutputs(rows, head(rows), sampled))
+
+        start, size = 0, _head_rows(network, mc_passes)
+        while start < len(embeddings):
+            part = np.array(embeddings[start : start + size])
+            outputs = _attempt(run, part)
+            if outputs is None:
+                size = sizing.halved(len(part), image_px=network.image_px, device=on, network=network.name)
+                continue
+            answer.put(start, outputs)
+            start += len(part)
     return answer
+
+
+def _head_rows(network: Network, mc_passes: int) -> int:
+    """Embeddings at a time: as many as make one block of outputs."""
+    floats = max(network.embedding_width, max(1, mc_passes) * network.class_count)
+    return max(1, min(_HEAD_ROWS, BLOCK_FLOATS // floats))
+
+
+def _attempt(run: Callable[[Any], MinibatchOutputs], part: Any) -> MinibatchOutputs | None:
+    """The outputs, or None where memory ran out; returning first lets go of what the failed run held."""
+    try:
+        return run(part)
+    except (RuntimeError, MemoryError) as error:
+        if not sizing.is_out_of_memory(error):
+            raise
+    return None
 
 
 class _Scoring:
@@ -170,22 +162,28 @@ class _Scoring:
         """Of the backbone now."""
         return "float16" if self.half else "float32"
 
-    def run(self, images: Tensor) -> PassOutputs:
+    def run(self, images: Tensor) -> MinibatchOutputs:
         """Outputs of images (n, 3, H, W) on the device."""
         with torch.autocast(self.device.type, torch.float16, enabled=self.half):
-            return self.passes(images)
+            outputs = self.passes(images)
+        return MinibatchOutputs.of(outputs)
+
+    def run_rows(self, rows: Tensor) -> MinibatchOutputs:
+        """Outputs of images (n, H, W, 3) in memory."""
+        return self.run(self.images(rows))
 
     def score(
         self, pixels: Any, size: int, answer: Inference, memory: "_Remembered", on_progress: OnProgress | None
     ) -> None:
         """Fill the answer. On a GPU a minibatch's outputs are fetched while the next one is computed."""
-        waiting: tuple[int, Tensor, PassOutputs, bool] | None = None
+        waiting: tuple[int, Tensor, MinibatchOutputs, bool] | None = None
 
         def fetch() -> None:
             if waiting is None:
                 return
             start, part, outputs, was_half = waiting
-            if not answer.put(start, outputs) and was_half:
+            answer.put(start, outputs)
+            if was_half and not answer.is_finite(start, len(part)):
                 self._leave_half()
                 self._do_again(start, part, answer, memory)
             if on_progress is not None:
@@ -195,8 +193,8 @@ class _Scoring:
             for first, rows in parts:
                 done = 0
                 while done < len(rows):
-                    part, half = self.images(rows[done : done + size]), self.half
-                    outputs = self._attempt(part)
+                    part, half = rows[done : done + size], self.half
+                    outputs = _attempt(self.run_rows, part)
                     if outputs is None:
                         size = memory.halved(len(part))
                         continue
@@ -206,7 +204,7 @@ class _Scoring:
         fetch()
 
     def _do_again(self, start: int, part: Tensor, answer: Inference, memory: "_Remembered") -> None:
-        outputs = self._attempt(part)
+        outputs = _attempt(self.run_rows, part)
         if outputs is not None:
             answer.put(start, outputs)
             return
@@ -217,15 +215,6 @@ class _Scoring:
     def images(self, rows: Tensor) -> Tensor:
         """(n, H, W, 3) in memory -> (n, 3, H, W) on the device, channels last as they lie."""
         return rows.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-
-    def _attempt(self, part: Tensor) -> PassOutputs | None:
-        """The outputs, or None where memory ran out; returning first lets go of what the failed pass held."""
-        try:
-            return self.run(part)
-        except (RuntimeError, MemoryError) as error:
-            if not sizing.is_out_of_memory(error):
-                raise
-        return None
 
     def _leave_half(self) -> None:
         if self.half:
@@ -240,29 +229,36 @@ class _Remembered:
         network, device = scoring.network, scoring.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         self._scoring, self._sizes = scoring, sizes
-        self._key = sizing.SizeKey(network.name, network.image_px, name, scoring.precision, mc_passes)
+        # Passes of the head alone cost next to nothing: they want the size that the network wants.
+        counted = mc_passes if mc_passes and not drops_in_head_only(network) else 0
+        self._key = sizing.SizeKey(network.name, network.image_px, name, scoring.precision, counted)
 
     def size(self, pixels: Any) -> int:
-        """As remembered, else found now; a few images are not worth finding it."""
-        known = self._sizes.find(self._key)
-        if known is not None:
-            return known
-        if len(pixels) <= _FEW:
-            return _FEW
+        """As remembered, else found now, as far as it fits now; a few images are not worth finding it."""
+        found = self._sizes.find(self._key)
+        if found is None and len(pixels) > _FEW:
+            found = self._find(pixels)
+        size = _FEW if found is None else sizing.fitting(found, self._scoring.device)
+        return self._sizes.capped(self._key, size)
+
+    def _find(self, pixels: Any) -> sizing.FoundSize | None:
+        """Found now, and remembered where that is worth it; None where memory ran out."""
         scoring = self._scoring
         try:
             images = scoring.images(torch.from_numpy(np.array(pixels[:_FEW])))
-            size = sizing.choose_size(scoring.network, scoring.run, images, scoring.device, count=len(pixels))
+            found, is_lasting = sizing.choose_size(
+                scoring.network, scoring.run, images, scoring.device, count=len(pixels)
+            )
         except (RuntimeError, MemoryError) as error:
             if not sizing.is_out_of_memory(error):
                 raise
-            return _FEW  # and down from there
-        if scoring.device.type == "cuda" or len(pixels) >= sizing.WORTH_TRYING:
-            self._sizes.remember(self._key, size)
-        return size
+            return None
+        if is_lasting:
+            self._sizes.remember(self._key, found)
+        return found
 
     def halved(self, size: int) -> int:
-        """Half of a size that was too large; remembered.
+        """Half of a size that was too large; this process stays below it.
 
         Raises:
             OutOfDeviceMemoryError: it was 1.
@@ -288,7 +284,3 @@ def _channels_last(network: nn.Module) -> Iterator[None]:
     finally:
         for weight, data in weights:
             weight.data = data
-
-
-def _put(into: np.ndarray, values: Tensor) -> None:
-    torch.from_numpy(into).copy_(values)

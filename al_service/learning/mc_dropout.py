@@ -17,7 +17,7 @@ from al_service.learning.dropout_replay import PassOutputs, Replay
 from al_service.learning.networks import Head, Network
 
 #: Floats that one block of folded weights or one block of masked logits may hold: 64 MiB.
-_BLOCK_FLOATS = 1 << 24
+BLOCK_FLOATS = 1 << 24
 
 Passes = Callable[[Tensor], PassOutputs]
 
@@ -65,14 +65,14 @@ class FoldedHead:
         self._weight = head.linear.weight.detach().float()  # (C, D)
         self._bias = head.linear.bias.detach().float()
         self._masks = head_masks(head, passes, seed).to(self._weight.device)  # (M, D)
-        self._per_block = max(1, _BLOCK_FLOATS // self._weight.numel())
+        self._per_block = max(1, BLOCK_FLOATS // self._weight.numel())
         self._only_block = self._fold(self._masks) if passes <= self._per_block else None
 
     def probabilities(self, embeddings: Tensor) -> Tensor:
         """(n, D) float32 -> (n, M, C) float32."""
         passes, classes = len(self._masks), len(self._weight)
         answer = embeddings.new_empty((len(embeddings), passes, classes))
-        rows = max(1, _BLOCK_FLOATS // (min(passes, self._per_block) * classes))
+        rows = max(1, BLOCK_FLOATS // (min(passes, self._per_block) * classes))
         for first in range(0, passes, self._per_block):
             masks = self._masks[first : first + self._per_block]
             folded = self._fold(masks) if self._only_block is None else self._only_block

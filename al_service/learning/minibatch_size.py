@@ -2,7 +2,10 @@
 
 Memory sets the most, speed chooses below it. On a GPU the most images that fit are nearly always quickest, so memory
 alone decides. On a CPU sizes from 32 to 512 are tried for about a second where the pool is large enough to pay it back.
-Whoever runs out of memory all the same halves the size and goes on; the smaller size is remembered.
+
+Free memory comes and goes, so what is remembered is which size is quick and what an image takes; every run takes less
+where so much does not fit now. Whoever runs out of memory all the same halves the size and goes on; this process stays
+with the smaller size, the next one begins anew.
 
 Called by inference.py. The caller may name a file that keeps sizes between processes.
 """
@@ -10,18 +13,19 @@ Called by inference.py. The caller may name a file that keeps sizes between proc
 import contextlib
 import json
 import logging
-import os
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from al_service.errors import UnavailableError
+from al_service.learning.free_memory import cpu_free_bytes, gpu_free_bytes
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +61,7 @@ class SizeKey:
         image_px: side of the images.
         device: name of the processor, e.g. "cpu" or "NVIDIA H100".
         precision: "float32" or "float16".
-        mc_passes: M.
+        mc_passes: M where the backbone has dropout of its own, else 0.
     """
 
     network: str
@@ -70,38 +74,56 @@ class SizeKey:
         return "|".join(map(str, astuple(self)))
 
 
+@dataclass(frozen=True)
+class FoundSize:
+    """What is known of one kind of run, whatever memory is free.
+
+    Args:
+        size: the quickest number of images at a time.
+        bytes_per_image: that one image takes on the device.
+    """
+
+    size: int
+    bytes_per_image: int
+
+
 class MinibatchSizes:
     """Remembered sizes. Safe to share between threads; the file also between processes (the last to write wins).
 
     Args:
         path: a JSON file to read at first use and to write after every change, or None for this process alone. A
-            damaged file is logged and begun anew; a file that cannot be written is logged, and memory serves.
+            file that is damaged or of an earlier format is logged and begun anew; one that cannot be written is
+            logged, and memory serves.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._sizes: dict[str, int] | None = None
+        self._sizes: dict[str, FoundSize] | None = None
+        self._lowered: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def find(self, key: SizeKey) -> int | None:
-        """The size remembered for the key, or None."""
+    def find(self, key: SizeKey) -> FoundSize | None:
+        """What is remembered for the key, or None."""
         with self._lock:
             return self._known().get(str(key))
 
-    def remember(self, key: SizeKey, size: int) -> None:
-        """Keep this size for the key."""
+    def remember(self, key: SizeKey, found: FoundSize) -> None:
+        """Keep this for the key."""
         with self._lock:
-            self._known()[str(key)] = size
+            self._known()[str(key)] = found
             self._write()
 
     def lower(self, key: SizeKey, size: int) -> None:
-        """Keep this size for the key, unless a smaller one is known."""
+        """Stay at or below this size in this process: memory ran out with more. Other processes may have more of it."""
         with self._lock:
-            if size < self._known().get(str(key), size + 1):
-                self._known()[str(key)] = size
-                self._write()
+            self._lowered[str(key)] = min(size, self._lowered.get(str(key), size))
 
-    def _known(self) -> dict[str, int]:
+    def capped(self, key: SizeKey, size: int) -> int:
+        """The size, or the smaller one that `lower` set."""
+        with self._lock:
+            return min(size, self._lowered.get(str(key), size))
+
+    def _known(self) -> dict[str, FoundSize]:
         if self._sizes is None:
             self._sizes = {} if self._path is None else _read(self._path)
         return self._sizes
@@ -110,9 +132,10 @@ class MinibatchSizes:
         if self._path is None:
             return
         partial = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}.partial")
+        content = {key: asdict(found) for key, found in self._known().items()}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(self._sizes, indent=1, sort_keys=True), encoding="utf-8")
+            partial.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
             partial.replace(self._path)
         except OSError as error:
             log.warning("minibatch sizes cannot be written to %s: %s", self._path, error)
@@ -120,25 +143,33 @@ class MinibatchSizes:
                 partial.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> dict[str, int]:
+def _read(path: Path) -> dict[str, FoundSize]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         log.warning("minibatch sizes in %s cannot be read and are found anew: %s", path, error)
         return {}
-    if not isinstance(found, dict) or not all(type(size) is int and size >= 1 for size in found.values()):
-        log.warning("minibatch sizes in %s are not a map of whole numbers and are found anew", path)
+    if not isinstance(content, dict) or not all(map(_is_found_size, content.values())):
+        log.warning("minibatch sizes in %s are damaged or of an earlier version and are found anew", path)
         return {}
-    return found
+    return {key: FoundSize(**value) for key, value in content.items()}
+
+
+def _is_found_size(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"size", "bytes_per_image"}:
+        return False
+    return all(type(number) is int and number >= 1 for number in value.values())
 
 
 # -- finding -------------------------------------------------------------------------------------------------------
 
 
-def choose_size(network: nn.Module, run: RunImages, images: Tensor, device: torch.device, *, count: int) -> int:
-    """The size to score with, by memory and, on a CPU for a large pool, by speed.
+def choose_size(
+    network: nn.Module, run: RunImages, images: Tensor, device: torch.device, *, count: int
+) -> tuple[FoundSize, bool]:
+    """What to score with, by memory and, on a CPU for a large pool, by speed; and whether it is worth remembering.
 
     Args:
         network: its layers' outputs are measured on a CPU.
@@ -146,14 +177,25 @@ def choose_size(network: nn.Module, run: RunImages, images: Tensor, device: torc
         images: a few real ones on the device; repeated where more are needed.
         device: where.
         count: N, images that wait.
+
+    Returns:
+        A size that was not tried, or that only scarce memory kept from being larger, is not worth remembering.
     """
     if device.type == "cuda":
-        return most_that_fit(_gpu_bytes_per_image(run, images, device), _gpu_free_bytes(device) * _GPU_SHARE, GPU_MOST)
+        return FoundSize(GPU_MOST, _gpu_bytes_per_image(run, images, device)), True
     per_image = _cpu_bytes_per_image(network, run, images)
-    most = most_that_fit(per_image, cpu_free_bytes() * _CPU_SHARE, CPU_SIZES[-1])
+    most = fitting(FoundSize(CPU_SIZES[-1], per_image), device)
     if count < WORTH_TRYING or most <= CPU_SIZES[0]:
-        return min(most, CPU_UNTRIED)
-    return quickest_size(lambda size: _seconds(run, images, size), most)
+        return FoundSize(min(most, CPU_UNTRIED), per_image), False
+    size = quickest_size(lambda size: _seconds(run, images, size), most)
+    return FoundSize(size, per_image), size < most or most == CPU_SIZES[-1]
+
+
+def fitting(found: FoundSize, device: torch.device) -> int:
+    """The size for a run that begins now: as found, or less where memory is scarce."""
+    on_gpu = device.type == "cuda"
+    free = gpu_free_bytes(device) * _GPU_SHARE if on_gpu else cpu_free_bytes() * _CPU_SHARE
+    return most_that_fit(found.bytes_per_image, free, found.size)
 
 
 def most_that_fit(bytes_per_image: int, free_bytes: float, most: int) -> int:
@@ -194,12 +236,6 @@ def _seconds(run: RunImages, images: Tensor, size: int) -> float:
     return time.perf_counter() - started
 
 
-def _gpu_free_bytes(device: torch.device) -> int:
-    free, _ = torch.cuda.mem_get_info(device)
-    # What torch has reserved and nobody uses is free for us.
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-
-
 def _gpu_bytes_per_image(run: RunImages, images: Tensor, device: torch.device) -> int:
     images = images[:_FIRST_GPU_IMAGES]
     torch.cuda.synchronize(device)
@@ -235,19 +271,6 @@ def _cpu_bytes_per_image(network: nn.Module, run: RunImages, images: Tensor) -> 
 
 def _bytes(value: object) -> int:
     return value.nbytes if isinstance(value, Tensor) else 0
-
-
-def cpu_free_bytes() -> int:
-    """Memory that this process may still take: the machine's, or what a container's limit leaves of it."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    with contextlib.suppress(OSError, ValueError):  # no limit reads "max"
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        free = min(free, limit - int((group / "memory.current").read_text(encoding="ascii")))
-    return max(0, free)
 
 
 # -- too large all the same ----------------------------------------------------------------------------------------

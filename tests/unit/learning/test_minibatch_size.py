@@ -1,5 +1,6 @@
 """Minibatch sizes: found, remembered, and halved when memory runs out."""
 
+import dataclasses
 import json
 import logging
 
@@ -10,9 +11,11 @@ import torch
 from al_service.errors import UnavailableError
 from al_service.learning import inference, minibatch_size, networks
 from al_service.learning.backbones import build_builtin
-from al_service.learning.minibatch_size import MinibatchSizes, OutOfDeviceMemoryError, SizeKey
+from al_service.learning.free_memory import cpu_free_bytes
+from al_service.learning.minibatch_size import FoundSize, MinibatchSizes, OutOfDeviceMemoryError, SizeKey
+from al_service.learning.outputs import Inference
 
-KEY = SizeKey("resnet18", 224, "cpu", "float32", 20)
+KEY = SizeKey("vgg11", 224, "cpu", "float32", 20)
 
 
 class Cramped(networks.Network):
@@ -79,13 +82,132 @@ def test_dropout_in_the_middle_of_the_network_survives_running_out_too(digits):
     assert not [module for module in network.modules() if "forward" in vars(module) and module is not last]
 
 
-def test_the_size_that_ran_out_is_lowered_for_the_next_run(digits):
-    sizes = MinibatchSizes()
-    first, second = Cramped(20), Cramped(20)
+def test_a_process_stays_below_the_size_that_ran_out_and_the_next_one_begins_anew(digits, tmp_path):
+    path = tmp_path / "sizes.json"
+    MinibatchSizes(path).remember(SizeKey("cramped", 8, "cpu", "float32", 0), FoundSize(64, 100))
+    sizes = MinibatchSizes(path)
+    first, second, next_process = Cramped(20), Cramped(20), Cramped(1000)
     inference.predict(first, digits.pixels[:200], sizes=sizes)
     inference.predict(second, digits.pixels[:200], sizes=sizes)
-    assert max(first.sizes) > 20
-    assert max(second.sizes) == sizes.find(SizeKey("cramped", 8, "cpu", "float32", 0)) <= 20
+    assert (max(first.sizes), max(second.sizes)) == (64, 16)
+    inference.predict(next_process, digits.pixels[:200], sizes=MinibatchSizes(path))
+    assert max(next_process.sizes) == 64
+
+
+def test_a_size_found_in_plenty_is_not_used_where_so_much_does_not_fit_now(digits):
+    sizes = MinibatchSizes()
+    key = SizeKey("cramped", 8, "cpu", "float32", 0)
+    sizes.remember(key, FoundSize(512, cpu_free_bytes() // 40))
+    network = Cramped(1000)
+    inference.predict(network, digits.pixels[:100], sizes=sizes)
+    assert max(network.sizes) == 8  # the largest power of two within a quarter of what is free
+    assert sizes.find(key).size == 512
+
+
+def test_a_size_that_scarce_memory_chose_is_not_remembered(digits):
+    """choose_size says what is worth remembering: not what a hungry network left room for."""
+
+    class Hungry(torch.nn.Module):
+        def forward(self, images):
+            return images.new_empty(1).expand(len(images) * self.numbers)
+
+    run, images = Hungry(), torch.zeros(32, 3, 8, 8)
+    device = torch.device("cpu")
+    run.numbers = 1
+    found, is_lasting = minibatch_size.choose_size(run, run, images, device, count=minibatch_size.WORTH_TRYING)
+    assert is_lasting and found.size in minibatch_size.CPU_SIZES
+    run.numbers = cpu_free_bytes() // 4 // 4 // 10  # of four bytes each, in a quarter of what is free: ten images fit
+    found, is_lasting = minibatch_size.choose_size(run, run, images, device, count=minibatch_size.WORTH_TRYING)
+    assert (found.size, is_lasting) == (8, False)
+
+
+def test_a_pool_too_small_to_try_sizes_leaves_nothing_to_remember(digits):
+    sizes = MinibatchSizes()
+    inference.predict(Cramped(1000), digits.pixels[:100], sizes=sizes)
+    assert sizes.find(SizeKey("cramped", 8, "cpu", "float32", 0)) is None
+
+
+# -- memory that runs out beside the network ------------------------------------------------------------------------
+
+
+class FullScoring(inference._Scoring):
+    """A device that has no room for the images themselves."""
+
+    def images(self, rows):
+        if len(rows) > 5:
+            raise torch.cuda.OutOfMemoryError("full")
+        return super().images(rows)
+
+
+class FullTensor(torch.Tensor):
+    """Logits on a device that has no room for their probabilities."""
+
+    def softmax(self, dim):
+        if len(self) > 5:
+            raise torch.cuda.OutOfMemoryError("full")
+        return self.as_subclass(torch.Tensor).softmax(dim)
+
+
+@pytest.mark.parametrize("where", ["images", "softmax"])
+@pytest.mark.parametrize("passes", [0, 2])
+def test_running_out_beside_the_network_halves_the_size_too(digits, where, passes):
+    network = networks.build("small_cnn", 10, 8).eval()
+    expected = inference.predict(network, digits.pixels[:30], mc_passes=passes)
+    found = Inference.empty(30, network, passes)
+    with inference.dropout_passes(network, passes, 0) as run:
+
+        def without_room(images):
+            outputs = run(images)
+            return dataclasses.replace(outputs, logits=outputs.logits.as_subclass(FullTensor))
+
+        kind, outputs_of = (FullScoring, run) if where == "images" else (inference._Scoring, without_room)
+        scoring = kind(network, outputs_of, torch.device("cpu"), False)
+        memory = inference._Remembered(scoring, MinibatchSizes(), passes)
+        scoring.score(digits.pixels[:30], 16, found, memory, None)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+    np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=5e-3, rtol=2e-3)
+    if passes:
+        np.testing.assert_allclose(found.sampled_probabilities, expected.sampled_probabilities, atol=1e-6)
+
+
+class CrampedHead(networks.Head):
+    """A head on a device that holds a few rows at a time."""
+
+    def __init__(self, head, room):
+        super().__init__(head.linear.in_features, head.linear.out_features, head.dropout.p)
+        self.load_state_dict(head.state_dict())
+        self.room, self.sizes = room, []
+
+    def forward(self, embeddings):
+        self.sizes.append(len(embeddings))
+        if len(embeddings) > self.room:
+            raise torch.cuda.OutOfMemoryError("full")
+        return super().forward(embeddings)
+
+
+def test_the_head_over_kept_embeddings_goes_on_with_fewer_rows_when_memory_runs_out(digits):
+    network = networks.build("small_cnn", 10, 8)
+    embeddings = inference.embed(network, digits.pixels[:50])
+    expected = inference.head_outputs(network, embeddings, mc_passes=3)
+    network.head = CrampedHead(network.head, 7)
+    found = inference.head_outputs(network, embeddings, mc_passes=3)
+    assert network.head.sizes[:4] == [50, 25, 12, 6]
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+    np.testing.assert_allclose(found.sampled_probabilities, expected.sampled_probabilities, atol=1e-6)
+    network.head.room = 0
+    with pytest.raises(OutOfDeviceMemoryError):
+        inference.head_outputs(network, embeddings)
+
+
+def test_rows_of_the_head_are_fewer_where_passes_and_classes_are_many():
+    network = networks.build("small_cnn", 500, 8).eval()
+    network.head = CrampedHead(network.head, 10_000)
+    embeddings = np.zeros((9000, network.embedding_width), np.float16)
+    inference.head_outputs(network, embeddings)
+    assert network.head.sizes == [8192, 808]
+    network.head.sizes.clear()
+    inference.head_outputs(network, embeddings[:1000], mc_passes=40)
+    assert network.head.sizes == [838, 162]  # 838 x 40 x 500 floats are 64 MiB
 
 
 def test_a_device_too_small_for_one_image_is_told_in_words(digits):
@@ -105,10 +227,11 @@ def test_a_large_pool_has_its_size_tried_once_and_remembered(digits):
     network = Cramped(10_000)
     inference.predict(network, pixels, sizes=sizes)
     key = SizeKey("cramped", 8, "cpu", "float32", 0)
-    assert sizes.find(key) in minibatch_size.CPU_SIZES
+    found = sizes.find(key)
+    assert found.size in minibatch_size.CPU_SIZES and found.bytes_per_image > 8 * 8 * 3
     network.sizes.clear()
     inference.predict(network, pixels, sizes=sizes)
-    assert set(network.sizes[:-1]) == {sizes.find(key)}
+    assert set(network.sizes[:-1]) == {found.size}
     assert sizes.find(SizeKey("cramped", 8, "cpu", "float32", 5)) is None
 
 
@@ -140,35 +263,47 @@ def test_trying_stops_before_it_takes_long():
 def test_sizes_that_fit():
     assert minibatch_size.most_that_fit(10, 0, 512) == 1
     assert minibatch_size.most_that_fit(10, 1e12, 500) == 256
-    assert minibatch_size.cpu_free_bytes() > 0
 
 
-def test_sizes_outlive_the_process_in_a_file(tmp_path):
+def test_sizes_outlive_the_process_in_a_file_and_halvings_do_not(tmp_path):
     path = tmp_path / "deep" / "sizes.json"
     sizes = MinibatchSizes(path)
-    assert sizes.find(KEY) is None
-    sizes.remember(KEY, 64)
-    sizes.lower(KEY, 128)
-    assert MinibatchSizes(path).find(KEY) == 64
-    sizes.lower(KEY, 16)
-    assert MinibatchSizes(path).find(KEY) == 16
+    assert sizes.find(KEY) is None and sizes.capped(KEY, 64) == 64
+    sizes.remember(KEY, FoundSize(64, 1000))
+    for lowered in (16, 32):
+        sizes.lower(KEY, lowered)
+        assert (sizes.capped(KEY, 64), sizes.capped(KEY, 8)) == (16, 8)
+    assert sizes.find(KEY) == MinibatchSizes(path).find(KEY) == FoundSize(64, 1000)
+    assert MinibatchSizes(path).capped(KEY, 64) == 64
     assert [one.name for one in path.parent.iterdir()] == ["sizes.json"]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"a": 0}', '{"a": "8"}', '{"a": true}', "\x00"])
-def test_a_damaged_file_is_logged_and_begun_anew(tmp_path, caplog, content):
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "\x00",
+        '{"a": 64}',
+        '{"a": {"size": 64}}',
+        '{"a": {"size": 0, "bytes_per_image": 1}}',
+        '{"a": {"size": true, "bytes_per_image": 1}}',
+        '{"a": {"size": 1, "bytes_per_image": 1, "more": 1}}',
+    ],
+)
+def test_a_file_that_is_damaged_or_of_an_earlier_version_is_logged_and_begun_anew(tmp_path, caplog, content):
     path = tmp_path / "sizes.json"
     path.write_text(content)
     with caplog.at_level(logging.WARNING):
         sizes = MinibatchSizes(path)
         assert sizes.find(KEY) is None
     assert "found anew" in caplog.text
-    sizes.remember(KEY, 32)
-    assert json.loads(path.read_text()) == {"resnet18|224|cpu|float32|20": 32}
+    sizes.remember(KEY, FoundSize(32, 1000))
+    assert json.loads(path.read_text()) == {"vgg11|224|cpu|float32|20": {"size": 32, "bytes_per_image": 1000}}
 
 
 def test_a_file_that_cannot_be_written_is_logged_and_memory_serves(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     sizes = MinibatchSizes(tmp_path / "file" / "sizes.json")
-    sizes.remember(KEY, 8)
-    assert sizes.find(KEY) == 8 and "cannot be" in caplog.text
+    sizes.remember(KEY, FoundSize(8, 1000))
+    assert sizes.find(KEY) == FoundSize(8, 1000) and "cannot be" in caplog.text
