@@ -7,6 +7,7 @@ later runs live. Called by mc_dropout.py. See docs/scoring.md.
 
 import copy
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +72,11 @@ class Replay:
     Sharp edge: code between modules may change an output in place (`out += identity`). Tensors count such changes; an
     output that was changed is handed out as a copy from then on. What modules do to their own input (ReLU in place) is
     not counted, since it is not done again. A network that reads such an input later would notice: so the first two
-    images of a run are also put through one plain pass, and where that differs every pass runs in full.
+    images of a run are also put through one plain pass, and where that differs every pass runs in full. Where their
+    outputs are not finite nothing can be told: that minibatch runs in full, and the next one is asked.
+
+    torch computes transformer layers at rest by one fused operation that calls no module and so no dropout: that is
+    switched off in between, in the whole process. A dropout that is not called all the same is an error.
     """
 
     def __init__(self, network: Network, layers: dict[str, nn.Module], passes: int, seed: int) -> None:
@@ -82,8 +87,11 @@ class Replay:
         self._masks: dict[tuple[str, int], Tensor] = {}
         self._undo: list[tuple[nn.Module, Any]] = []
         self._replays: bool | None = None  # not known before the first images
+        self._fused = True  # as it was found
 
     def __enter__(self) -> "Replay":
+        self._fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
         names = {module: name for name, module in self._layers.items()}
         for module in (*self._network.backbone.modules(), *self._network.head.modules()):
             if module in names:
@@ -93,6 +101,7 @@ class Replay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        torch.backends.mha.set_fastpath_enabled(self._fused)
         for module, before in self._undo:
             if before is None:
                 del module.__dict__["forward"]
@@ -106,30 +115,30 @@ class Replay:
         try:
             if self._replays is None and len(images):
                 self._replays = self._is_safe(images[:2])
-            return self._run(images, self._passes)
+            return self._run(images, self._passes, replays=bool(self._replays))
         finally:
             self._kept = {}
 
-    def _run(self, images: Tensor, passes: int) -> PassOutputs:
-        while (answer := self._attempt(images, passes)) is None:
+    def _run(self, images: Tensor, passes: int, *, replays: bool) -> PassOutputs:
+        while (answer := self._attempt(images, passes, replays)) is None:
             pass  # each time more outputs are known to need copies
         return answer
 
-    def _attempt(self, images: Tensor, passes: int) -> PassOutputs | None:
+    def _attempt(self, images: Tensor, passes: int, replays: bool) -> PassOutputs | None:
         """All passes, or None where one changed an output that had been kept."""
         self._kept = {}
         self._keep(_INPUT, None, self._network.prepare(images))
-        live = self._replays is False
-        self._flow = _Flow(None, len(images), past_first=live)
+        self._flow = _Flow(None, len(images), past_first=not replays)
         embeddings, logits = self._outputs(self._kept[_INPUT].again())
         sampled = logits.new_empty((len(images), passes, self._network.class_count))
         for number in range(passes):
             if self._found_changes():
                 return None
-            self._flow = _Flow(number, len(images), past_first=live)
+            self._flow = _Flow(number, len(images), past_first=not replays)
             sampled[:, number] = self._outputs(self._kept[_INPUT].again())[1].softmax(1)
             if self._flow.position != len(self._kept) - 1:  # the input is kept too
                 raise _other_order(type(self._network.backbone).__name__, "calls fewer modules")
+            self._check_all_called()
         return None if self._found_changes() else PassOutputs(embeddings, logits, sampled)
 
     def _outputs(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,15 +147,28 @@ class Replay:
         with torch.autocast(embeddings.device.type, enabled=False):
             return embeddings, self._network.head(embeddings)
 
-    def _is_safe(self, images: Tensor) -> bool:
-        """Whether pass 0 comes out the same with and without replaying."""
-        replayed = self._run(images, 1).sampled_probabilities
+    def _is_safe(self, images: Tensor) -> bool | None:
+        """Whether pass 0 comes out the same with and without replaying; None where one is not finite."""
+        replayed = self._run(images, 1, replays=True).sampled_probabilities
         self._flow = _Flow(0, len(images), past_first=True)
         plain = self._outputs(self._network.prepare(images))[1].softmax(1)
-        safe = replayed is not None and bool((replayed[:, 0] - plain).abs().max() < _SAFE_WITHIN)
+        difference = torch.inf if replayed is None else float((replayed[:, 0] - plain).abs().max())
+        if not math.isfinite(difference):
+            return None
+        safe = difference < _SAFE_WITHIN
         if not safe:
             log.warning("%s depends on what its layers change in place; every pass runs in full", self._network.name)
         return safe
+
+    def _check_all_called(self) -> None:
+        """Raises UnsupportedDropoutError where a dropout took no part in the pass that has just ended."""
+        silent = next((name for name in self._layers if name not in self._flow.calls), None)
+        if silent is not None:
+            raise UnsupportedDropoutError(
+                f"{silent} ({type(self._layers[silent]).__name__}) is never called by the network's forward, so its "
+                "dropout would be left out without a word. Remove it, set its p to 0, or use a strategy without "
+                "dropout passes."
+            )
 
     def _found_changes(self) -> bool:
         kept = self._kept.items()

@@ -107,6 +107,73 @@ def test_the_network_is_left_as_it_was(fails):
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 
+class Attentive(nn.Module):
+    """Patches, a transformer layer whose attention has no dropout of its own, their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, stride=4)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
+        self.layer.self_attn.dropout = 0.0
+
+    def forward(self, images):
+        return self.layer(self.patches(images).flatten(2).transpose(1, 2)).mean(1)
+
+
+def attentive() -> networks.Network:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return networks.Network("custom", Backbone(Attentive(), 8, 12, "fc"), 4, 12).eval()
+
+
+def test_dropout_inside_a_fused_transformer_layer_takes_part_in_the_passes():
+    """At rest torch computes such a layer by one operation, which calls no dropout."""
+    network = attentive()
+    network.head.dropout.p = 0.0
+    images = images_of()
+    found = passes_of(network, images)
+    assert (found[:, 0] - found[:, 1]).abs().max() > 1e-2
+    assert torch.backends.mha.get_fastpath_enabled()
+    layer = network.backbone.layer
+    shapes = {"dropout": (9, 16), "dropout1": (9, 8), "dropout2": (9, 8)}
+    drop = {name: draw_masks(f"backbone.layer.{name}", 0, shape, 0.5, 5, 0)[3] for name, shape in shapes.items()}
+    with torch.no_grad():  # pass 3 by hand
+        values = network.backbone.patches(network.prepare(images)).flatten(2).transpose(1, 2)
+        attended = layer.self_attn(values, values, values, need_weights=False)[0]
+        values = layer.norm1(values + attended * drop["dropout1"])
+        values = layer.norm2(values + layer.linear2(layer.linear1(values).relu() * drop["dropout"]) * drop["dropout2"])
+        expected = network.head(values.mean(1)).softmax(1)
+    torch.testing.assert_close(found[:, 3], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_that_the_network_never_calls_is_refused_by_name():
+    network = middle(nn.Dropout(0.5))
+    network.backbone.spare = nn.Dropout(0.3)
+    with pytest.raises(UnsupportedDropoutError, match=r"backbone\.spare \(Dropout\) is never called"):
+        passes_of(network, images_of())
+    network.backbone.spare.p = 0.0
+    assert passes_of(network, images_of()).shape == (4, 5, 4)
+
+
+def test_images_whose_outputs_are_no_numbers_do_not_make_later_minibatches_slow(caplog):
+    """They say nothing of whether outputs may be handed out again, so the next images are asked."""
+    network = middle(nn.Dropout2d(0.5))
+    calls = []
+    network.backbone.before[0].register_forward_hook(lambda *_: calls.append(1))
+    odd = images_of().float() / 255
+    odd[0] = torch.nan
+    expected = passes_of(network, images_of())
+    with dropout_passes(network, 5, 0) as run:
+        assert run(odd).sampled_probabilities[0].isnan().all()
+        calls.clear()
+        torch.testing.assert_close(run(images_of()).sampled_probabilities, expected)
+        first = len(calls)
+        calls.clear()
+        run(images_of())
+    assert (first, len(calls)) == (3, 1), "one to ask, one plain, one for the clean pass; then the clean pass alone"
+    assert "every pass runs in full" not in caplog.text
+
+
 def test_batch_normalisation_stays_at_rest():
     network = middle(nn.Dropout(0.5))
     norm = network.backbone.behind[1]
