@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from al_service import images
-from al_service.errors import NotFoundError
+from al_service.errors import InvalidInputError, NotFoundError
 from al_service.learning import device
 from al_service.learning.checkpoints import backbone_hash
-from al_service.learning.decoding import decode_pixels
+from al_service.learning.decoding import Decoder
 from al_service.learning.inference import embed
 from al_service.learning.networks import Network
+from al_service.learning.threads import threads_for
 from al_service.loop.ports import image_name
 from al_service.storage.row_store import RowStore
 from al_service.storage.row_view import RowView
@@ -28,6 +28,14 @@ log = logging.getLogger(__name__)
 #: Rows made and stored at a time: a killed worker loses so many at most, and memory stays flat.
 CHUNK_BYTES = 64 * 2**20
 CHUNK_ROWS_MAX = 8192
+#: Threads that fetch images from remote storage, where each is waited for.
+REMOTE_READERS = 16
+
+
+class NonFiniteEmbeddingsError(InvalidInputError):
+    """A network gives NaN for images; such rows are never kept."""
+
+    code = "non_finite_embeddings"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +59,21 @@ def pixels_of(context: WorkerContext, run: JobRun, hashes: Sequence[str], image_
     missing = store.missing(hashes)
     unreadable: list[str] = []
     chunk = max(1, min(CHUNK_ROWS_MAX, CHUNK_BYTES // (image_px * image_px * 3)))
-    for start in range(0, len(missing), chunk):
-        run.progress(start, len(missing), "decoding images")
-        wanted = [hashes[position] for position in missing[start : start + chunk]]
-        pixels, bad = _decode(context, wanted, image_px)
-        unreadable += bad
-        good = [sha256 for sha256 in wanted if sha256 not in set(bad)] if bad else wanted
-        if good:
-            store.append(good, pixels)
+    settings = context.settings
+    with Decoder(
+        image_px,
+        readers=REMOTE_READERS if settings.remote_storage_url else None,
+        pixels_max=settings.image_pixels_max,
+        expected_count=len(missing),
+    ) as decoder:
+        for start in range(0, len(missing), chunk):
+            run.progress(start, len(missing), "decoding images")
+            wanted = [hashes[position] for position in missing[start : start + chunk]]
+            pixels, bad = _decode(context, run, decoder, wanted, start, len(missing))
+            unreadable += sorted(bad)
+            good = [sha256 for sha256 in wanted if sha256 not in bad]
+            if good:
+                store.append(good, pixels)
     if len(missing) > chunk:
         store.compact(everything=True)  # training reads at random, which is fastest from few large shards
     return _without(store, hashes, unreadable)
@@ -106,15 +121,18 @@ def _embedded(
         torch_device = device.choose(context.settings.device)
         for start in range(0, len(pixels.positions), CHUNK_ROWS_MAX):
             part = pixels.positions[start : start + CHUNK_ROWS_MAX]
-            rows = embed(
-                network,
-                pixels.values.part(start, start + len(part)),
-                device=torch_device,
-                precision=precision,
-                sizes=context.minibatch_sizes,
-                on_progress=lambda done, _, start=start: run.progress(start + done, len(wanted), words),
-            )
-            store.append([wanted[position] for position in part], rows)
+            with threads_for(network.image_px, torch_device):
+                rows = embed(
+                    network,
+                    pixels.values.part(start, start + len(part)),
+                    device=torch_device,
+                    precision=precision,
+                    sizes=context.minibatch_sizes,
+                    on_progress=lambda done, _, start=start: run.progress(start + done, len(wanted), words),
+                )
+            names = [wanted[position] for position in part]
+            _check_finite(network, names, rows)
+            store.append(names, rows)
     return _without(store, hashes, unreadable)
 
 
@@ -132,23 +150,27 @@ def _without(store: RowStore, hashes: Sequence[str], unreadable: Sequence[str]) 
     return Rows(store.view(kept), positions, tuple(unreadable))
 
 
-def _decode(context: WorkerContext, hashes: Sequence[str], image_px: int) -> tuple[np.ndarray, list[str]]:
+def _check_finite(network: Network, hashes: Sequence[str], rows: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(rows).all(1))
+    if len(bad):
+        raise NonFiniteEmbeddingsError(
+            f"{network.name} gives NaN for image {hashes[bad[0]]}, and for {len(bad)} of {len(rows)} images in all, "
+            "expected numbers: its weights are damaged or its training went wrong. Nothing was kept; set other weights "
+            "or take an earlier model"
+        )
+
+
+def _decode(
+    context: WorkerContext, run: JobRun, decoder: Decoder, hashes: Sequence[str], start: int, total: int
+) -> tuple[np.ndarray, set[str]]:
     """The images that can be read, in order, and the hashes of those that cannot."""
-
-    def read(sha256: str) -> bytes:
-        return context.services.artifacts.get(image_name(sha256))
-
-    try:
-        return decode_pixels(read, hashes, image_px), []
-    except (NotFoundError, images.UnreadableImageError):
-        # One image is gone: find out which, one by one, once it is sure that not all of the storage is.
-        context.services.artifacts.check()
-        good, bad, pixels_max = [], [], context.settings.image_pixels_max
-        for sha256 in hashes:
-            try:
-                good.append(images.square_pixels(read(sha256), image_px, pixels_max=pixels_max))
-            except (NotFoundError, images.UnreadableImageError) as error:
-                log.warning("image %s is left out: %s", sha256, error)
-                bad.append(sha256)
-        pixels = np.stack(good) if good else np.empty((0, image_px, image_px, 3), np.uint8)
-        return pixels, bad
+    decoded = decoder.decode(
+        lambda sha256: context.services.artifacts.get(image_name(sha256)),
+        hashes,
+        on_progress=lambda done, _: run.progress(start + done, total, "decoding images"),
+    )
+    if any(isinstance(failure.error, NotFoundError) for failure in decoded.failures):
+        context.services.artifacts.check()  # that the images are gone, and not all of the storage
+    for failure in decoded.failures:
+        log.warning("image %s is left out: %s", hashes[failure.position], failure.error)
+    return decoded.pixels, {hashes[failure.position] for failure in decoded.failures}

@@ -18,6 +18,7 @@ from al_service.learning import device
 from al_service.learning.inference import Inference, head_outputs, predict
 from al_service.learning.mc_dropout import drops_in_head_only
 from al_service.learning.networks import Network
+from al_service.learning.threads import threads_for
 from al_service.loop.rounds import StageResult
 from al_service.loop.shards import shard_size
 from workers.caches import Rows, embeddings_of, embeddings_of_round, pixels_of
@@ -140,14 +141,15 @@ class _Scorer:
     def _whole_passes(self, hashes: list[str]) -> tuple[Inference, np.ndarray]:
         """A backbone with dropout of its own must be run for every pass."""
         rows = pixels_of(self._context, self._run, hashes, self._network.image_px)
-        outputs = predict(
-            self._network,
-            rows.values,
-            device=self._device,
-            mc_passes=self._passes,
-            seed=self._record.seed,
-            precision=precision_of(self._record.config),
-            sizes=self._context.minibatch_sizes,
-            on_progress=lambda done, total: self._run.progress(done, total, "scoring"),
-        )
+        with threads_for(self._network.image_px, self._device):
+            outputs = predict(
+                self._network,
+                rows.values,
+                device=self._device,
+                mc_passes=self._passes,
+                seed=self._record.seed,
+                precision=precision_of(self._record.config),
+                sizes=self._context.minibatch_sizes,
+                on_progress=lambda done, total: self._run.progress(done, total, "scoring"),
+            )
         return outputs, rows.positions
