@@ -26,8 +26,9 @@ ALLOWED = {
     "images": words("errors"),
     "domain": words("errors"),
     "ingest": words("errors images"),
-    "learning": words("domain errors images"),
-    "acquisition": words("domain errors"),
+    "geometry": words("errors"),
+    "learning": words("domain errors geometry images"),
+    "acquisition": words("domain errors geometry"),
     "loop": words("domain errors"),
     "storage": words("domain errors loop"),
     "job_queue": words("domain errors loop settings"),
@@ -52,6 +53,7 @@ ALLOWED = {
 #: room -> libraries that it must not load, not even through something it imports at module level.
 FORBIDDEN = {
     "domain": {"numpy", "torch", "flask", "redis", "rq", "sqlalchemy", "pydantic"},
+    "geometry": {"flask", "redis", "rq", "sqlalchemy"},
     "learning": {"flask", "redis", "rq", "sqlalchemy"},
     "acquisition": {"flask", "redis", "rq", "sqlalchemy"},
     "loop": {"flask", "redis", "rq", "sqlalchemy", "torch"},
