@@ -92,8 +92,10 @@ def placement(images: Tensor, views: Views, generator: torch.Generator) -> tuple
     columns = stretched(width, shares[1], places[1], mirrored)
     if views.blur:
         sigma = _uniform(count, _BLUR_LEAST, _BLUR_MOST, generator)
-        sigma = torch.where(torch.rand(count, generator=generator) < _BLUR_CHANCE, sigma, 1e-3)
-        rows, columns = _blurring(height, sigma) @ rows, _blurring(width, sigma) @ columns
+        drawn = torch.rand(count, generator=generator) < _BLUR_CHANCE
+        # The others are left alone: whatever small blur stands for none is one on images that are large enough.
+        rows[drawn] = _blurring(height, sigma[drawn]) @ rows[drawn]
+        columns[drawn] = _blurring(width, sigma[drawn]) @ columns[drawn]
     return rows, columns
 
 

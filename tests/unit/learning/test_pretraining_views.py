@@ -72,6 +72,17 @@ def test_blur_takes_detail_away_from_about_half_of_the_views():
     assert 0.2 < float(share) < 0.8
 
 
+def test_views_that_are_not_drawn_for_blur_keep_every_detail_at_512_pixels():
+    pixels = torch.empty(20, 512, 512, 3, dtype=torch.uint8)
+    plain = views.placement(pixels, Views(crop_least=0.5), generator())
+    found = views.placement(pixels, Views(crop_least=0.5, blur=True), generator())
+    kept = [(one == two).all(2).all(1) for one, two in zip(plain, found, strict=True)]
+    assert torch.equal(*kept)
+    assert 4 <= int(kept[0].sum()) <= 16
+    none = views.placement(pixels[:0], Views(blur=True), generator())
+    assert [tuple(one.shape) for one in none] == [(0, 512, 512)] * 2
+
+
 def test_grey_images_stay_grey_and_values_stay_in_range():
     grey = images()[..., :1].repeat(1, 1, 1, 3)
     shown = random_views(grey, Views(flip=True), generator())
