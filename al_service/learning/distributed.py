@@ -30,6 +30,7 @@ import torch
 
 from al_service.errors import InvalidInputError, UnavailableError
 from al_service.learning import checkpoints, tensor_files
+from al_service.learning.minibatches import ordered_rows
 from al_service.learning.networks import Network
 from al_service.learning.pixels import check_pixels
 from al_service.learning.train_config import (
@@ -43,6 +44,7 @@ from al_service.learning.train_config import (
     TrainingDivergedError,
     TrainReport,
     checked_labels,
+    whole_from_epoch,
 )
 from al_service.learning.training import train
 
@@ -119,6 +121,7 @@ def train_distributed(
             "dropout": network.head.dropout.p,
             "threads": max(1, torch.get_num_threads() // processes),
             "record_samples": record_samples,
+            "whole_from_epoch": whole_from_epoch(order),
             "wants_state": on_state is not None,
             "state_every_s": state_every_s,
             "pixels": _hand_over_pixels(pixels, folder),
@@ -162,9 +165,7 @@ def _write_job(
     if state is not None:
         (folder / "state.safetensors").write_bytes(state)
     if order is not None:
-        # Drawn as minibatches.EpochPlan draws: each epoch from its own generator.
-        epochs = range(1, config.epochs_max + 1)
-        rows = [np.asarray(order(epoch, np.random.default_rng([config.seed, epoch]))) for epoch in epochs]
+        rows = [ordered_rows(order, config.seed, epoch) for epoch in range(1, config.epochs_max + 1)]
         np.savez(folder / "order.npz", *rows)
 
 

@@ -5,7 +5,7 @@ import os
 import select
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,7 +82,7 @@ def _train(folder: Path, ranks: Ranks, local_rank: int, reports: IO[str]) -> Non
 
 
 def _hooks(folder: Path, job: dict[str, Any], ranks: Ranks, reports: IO[str]) -> Hooks:
-    order = _order(folder)
+    order = _order(folder, job["whole_from_epoch"])
     if ranks.rank:
         return Hooks(order=order, record_samples=job["record_samples"])
     told = iter(range(sys.maxsize))
@@ -104,13 +104,23 @@ def _hooks(folder: Path, job: dict[str, Any], ranks: Ranks, reports: IO[str]) ->
     )
 
 
-def _order(folder: Path) -> EpochOrder | None:
+@dataclass(frozen=True, eq=False)
+class _KeptOrder:
+    """An order's rows, drawn by the process that called for this training; a train_config.GrowingOrder."""
+
+    epochs: list[np.ndarray]
+    whole_from_epoch: int
+
+    def __call__(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
+        return self.epochs[epoch - 1]
+
+
+def _order(folder: Path, whole_from_epoch: int) -> EpochOrder | None:
     path = folder / "order.npz"
     if not path.exists():
         return None
     with np.load(path) as rows:
-        epochs = [rows[f"arr_{index}"] for index in range(len(rows.files))]
-    return lambda epoch, rng: epochs[epoch - 1]
+        return _KeptOrder([rows[f"arr_{index}"] for index in range(len(rows.files))], whole_from_epoch)
 
 
 def _leave_result(folder: Path, tensors: dict[str, torch.Tensor], report: TrainReport) -> None:

@@ -1,10 +1,9 @@
 """Which rows of the labelled set are trained on together, and which are kept aside. Called by training_run.py."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from al_service.errors import InvalidInputError
+from al_service.learning.train_config import EpochOrder
 
 VALIDATION_FRACTION = 0.1
 # With fewer, a tenth is one to four images a class: their loss says little about which epoch is best, and the labels
@@ -16,6 +15,8 @@ VALIDATION_LEAST_PER_CLASS = 50
 _PER_EPOCH_LEAST = 8
 _PER_PASS = 4
 _SIZE_LEAST = 16
+# What the second generator of an epoch is for; training_run.py has 1 and 2.
+_BALANCE = 3
 
 
 def validation_split(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -78,11 +79,17 @@ def balanced(rows: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> 
     return rng.permutation(np.concatenate(drawn))
 
 
+def ordered_rows(order: EpochOrder, seed: int, epoch: int) -> np.ndarray:
+    """The rows that an order gives for an epoch, from the generator of that epoch; as given, unchecked."""
+    return np.asarray(order(epoch, np.random.default_rng([seed, epoch])))
+
+
 class EpochPlan:
     """Which rows every step of every epoch trains on.
 
-    Each epoch draws from its own generator, made from the seed and its number: a training that is taken up again needs
-    to know only how far it was. All epochs have the same number of steps; rows that are fewer than an epoch holds come
+    Each epoch draws from its own generators, made from the seed and its number: a training that is taken up again needs
+    to know only how far it was. Balancing has one of its own, so that it draws the same where an order's rows are given
+    to another process as a list. All epochs have the same number of steps; rows that are fewer than an epoch holds come
     again, in the same order, until it is full.
 
     Args:
@@ -102,7 +109,7 @@ class EpochPlan:
         seed: int,
         *,
         balance: bool = False,
-        order: Callable[[int, np.random.Generator], np.ndarray] | None = None,
+        order: EpochOrder | None = None,
     ) -> None:
         self.train_part, self.labels, self.size_max, self.seed = train_part, labels, size_max, seed
         self.balance, self.order = balance, order
@@ -113,15 +120,16 @@ class EpochPlan:
 
     def epoch(self, number: int) -> list[np.ndarray]:
         """The minibatches of an epoch, the first being 1; equal numbers give equal minibatches."""
-        rng = np.random.default_rng([self.seed, number])
         if self.order is None and not self.balance:
-            return epoch_minibatches(self.train_part, self.size_max, rng)
-        rows = self.train_part if self.order is None else self._ordered(self.order(number, rng), number)
+            return epoch_minibatches(self.train_part, self.size_max, np.random.default_rng([self.seed, number]))
+        rows = self.train_part if self.order is None else self._ordered(self.order, number)
         rows = np.resize(rows, self.rows_per_epoch)
-        return np.array_split(balanced(rows, self.labels, rng) if self.balance else rows, self.steps)
+        if self.balance:
+            rows = balanced(rows, self.labels, np.random.default_rng([self.seed, number, _BALANCE]))
+        return np.array_split(rows, self.steps)
 
-    def _ordered(self, rows: np.ndarray, number: int) -> np.ndarray:
-        rows = np.asarray(rows)
+    def _ordered(self, order: EpochOrder, number: int) -> np.ndarray:
+        rows = ordered_rows(order, self.seed, number)
         if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
             raise InvalidInputError(
                 f"order gave an array of shape {rows.shape} and dtype {rows.dtype} for epoch {number}; "

@@ -6,7 +6,7 @@ Training itself is in training.py, which gives these names on.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +22,25 @@ EpochOrder = Callable[[int, np.random.Generator], np.ndarray]
 #: (network, steps done) -> a scalar that is added to the loss of the step.
 ExtraLoss = Callable[[Network, int], Tensor]
 OnState = Callable[[bytes], None]
+
+
+@runtime_checkable
+class GrowingOrder(Protocol):
+    """An EpochOrder whose early epochs leave rows out, and that says until when."""
+
+    @property
+    def whole_from_epoch(self) -> int:
+        """The first epoch with all rows in play. Training losses of earlier ones are those of other rows, so nothing
+        is judged by them.
+        """
+
+    def __call__(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
+        """As EpochOrder."""
+
+
+def whole_from_epoch(order: EpochOrder | None) -> int:
+    """The first epoch whose training loss may be judged by; 1 where the order does not say."""
+    return order.whole_from_epoch if isinstance(order, GrowingOrder) else 1
 
 
 class InvalidTrainingSetError(InvalidInputError):

@@ -28,6 +28,7 @@ from al_service.learning.train_config import (
     SampleRecord,
     TrainConfig,
     TrainingDivergedError,
+    whole_from_epoch,
 )
 from al_service.learning.training_state import Progress, TrainingState, copied
 
@@ -35,7 +36,7 @@ _WARM_UP_FRACTION = 0.05
 _PLATEAU_IMPROVEMENT = 0.01
 # A GPU is not waited for at every step to look whether the loss is still a number.
 _STEPS_BETWEEN_LOOKS = 50
-# What the generators of one epoch are for; numpy's default_rng([seed, epoch]) is the order's.
+# What the generators of one epoch are for; the order's and the balance's are in minibatches.py.
 _AUGMENTATION, _DROPOUT = 1, 2
 
 
@@ -84,6 +85,7 @@ class TrainingRun:
             balance=config.class_balance == "sampling",
             order=hooks.order,
         )
+        self.judged_from_epoch = 1 if len(self.validation_part) else whole_from_epoch(hooks.order)
         self.steps_max = config.epochs_max * self.plan.steps
         balance_weights = class_weights(labels[self.train_part], network.class_count)
         ones = torch.ones(network.class_count)
@@ -137,8 +139,7 @@ class TrainingRun:
             now.validation_losses.append(self._validation_loss(judged))
         watched = (now.validation_losses or now.train_losses)[-1]
         # While only easy images are in play the training loss is low and says nothing: nothing is judged by it yet.
-        is_judged = bool(len(self.validation_part)) or now.epoch >= getattr(self.hooks.order, "whole_from_epoch", 1)
-        if not is_judged:
+        if now.epoch < self.judged_from_epoch:
             now.plateau_epoch, watched = now.epoch, math.inf
         if watched < now.best_loss or not self.best_weights:
             now.best_epoch, now.best_loss = now.epoch, watched

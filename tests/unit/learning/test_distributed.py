@@ -17,6 +17,7 @@ import torch
 
 from al_service.errors import InvalidInputError
 from al_service.learning import networks, training
+from al_service.learning.curriculum import Curriculum
 from al_service.learning.distributed import DistributedTrainingError, train_distributed
 from al_service.learning.training import TrainConfig
 
@@ -96,6 +97,27 @@ def test_two_processes_end_with_the_weights_of_one_and_go_on_from_its_states(dig
     )  # fmt: skip
     assert report.resumed_from_epoch == 1 and report.state_refused == ""
     assert differences(alone, resumed) < 1e-4
+
+
+def test_a_curriculum_with_balanced_sampling_draws_and_judges_in_two_processes_as_in_one(digits, tmp_path):
+    rows, labels = slice(120), digits.class_indices[:120]
+    config = TrainConfig(epochs_max=5, augment="none", class_balance="sampling", learning_rate=0.02, seed=4)
+    # By class, and what is sorted first is one image over and over: its loss is lower than any later epoch's.
+    easiest = np.concatenate([np.flatnonzero(labels == one)[:3] for one in range(10)])
+    pixels = digits.pixels[rows].copy()
+    pixels[easiest] = labels[easiest][:, None, None, None] * 25
+    hardness = np.ones(120)
+    hardness[easiest] = 0
+    growing = Curriculum(hardness, labels, order="easy_first", pacing="step", epochs_max=5)
+    alone, together = built(), built()
+    hooks = {"order": growing, "record_samples": True}
+    expected = training.train(alone, pixels, labels, config, **hooks)
+    found = train_distributed(together, pixels, labels, config, processes=2, work_dir=tmp_path, **hooks)
+    assert np.argmin(expected.train_loss) + 1 < growing.whole_from_epoch, "or it would not matter who is judged"
+    assert found.validation_count == 0 and found.best_epoch == expected.best_epoch >= growing.whole_from_epoch
+    assert found.samples.visits.tolist() == expected.samples.visits.tolist()
+    assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-3)
+    assert differences(alone, together) < 1e-3
 
 
 def test_what_diverges_in_a_process_diverges_here_and_the_network_stays(digits, tmp_path):

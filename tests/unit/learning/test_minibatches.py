@@ -84,6 +84,13 @@ def test_balanced_sampling_keeps_to_an_orders_rows():
     assert (found == 99).sum() == 95
 
 
+def test_balanced_sampling_draws_the_same_whether_or_not_an_order_draws_too():
+    drawn = np.random.default_rng([3, 2]).permutation(np.arange(5, 100))
+    drawing = plan(balance=True, order=lambda epoch, rng: rng.permutation(np.arange(5, 100))).epoch(2)
+    kept = plan(balance=True, order=lambda epoch, rng: drawn).epoch(2)
+    assert [part.tolist() for part in drawing] == [part.tolist() for part in kept]
+
+
 @pytest.mark.parametrize(
     ("rows", "text"),
     [([], "none of which"), ([0, 1], "none of which"), ([5, 100], "row 100"), ([-1], "row -1"), ([5.0], "float64")],
