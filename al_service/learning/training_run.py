@@ -137,6 +137,9 @@ class TrainingRun:
         self._check_weights()
         if len(self.validation_part):
             now.validation_losses.append(self._validation_loss(judged))
+            if not math.isfinite(now.validation_losses[-1]):
+                # Else none of the following epochs would be better than this one.
+                self._diverged("the validation loss", now.epoch * self.plan.steps)
         watched = (now.validation_losses or now.train_losses)[-1]
         # While only easy images are in play the training loss is low and says nothing: nothing is judged by it yet.
         if now.epoch < self.judged_from_epoch:

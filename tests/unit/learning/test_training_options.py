@@ -223,3 +223,20 @@ def test_weights_that_are_no_numbers_are_never_taken_for_the_best(digits):
 
     with pytest.raises(training.TrainingDivergedError, match=r"the weights .* epoch 2"):
         training.train(network, digits.pixels[:20], digits.class_indices[:20], TrainConfig(epochs_max=3), spoil)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_a_validation_loss_that_is_no_number_fails_the_training(digits, ema_decay):
+    """In training, batch normalisation takes the minibatch's own statistics; these break what is judged alone."""
+    rows = np.concatenate([np.flatnonzero(digits.class_indices == one)[:52] for one in (0, 1)])
+    network = networks.build("shufflenet_v2_x0_5", 10, 32)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 0.0
+            layer.running_mean.fill_(3e38)
+    pixels = digits.pixels[rows].repeat(4, 1).repeat(4, 2)
+    config = TrainConfig(epochs_max=3, augment="none", ema_decay=ema_decay)
+    with pytest.raises(
+        training.TrainingDivergedError, match=r"the validation loss became .* epoch 1, .* step 10 of 30"
+    ):
+        training.train(network, pixels, digits.class_indices[rows], config)
