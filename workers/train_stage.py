@@ -138,14 +138,18 @@ class _Material:
         indices = class_indices(rows, self.inputs.record.class_names)
         return Examples(found.values, indices[found.positions])
 
-    def unlabelled(self) -> Any:
-        """The pool, where the settings learn from it; None otherwise."""
+    def unlabelled(self, states: KeptStates) -> Any:
+        """The pool, where the settings learn from it; None otherwise. A training that can be gone on with has that of
+        its first attempt: its states fit no other.
+        """
         wanted = "label_spreading" if self.is_frozen else "pseudo_labels"
         if self.inputs.config.semi_supervised != wanted:
             return None
+        return self.of(self._pool() if self.is_frozen else states.first_list("unlabelled", self._pool)).values
+
+    def _pool(self) -> list[str]:
         with self.context.services.store.read() as tx:
-            pool = [sha256 for _, sha256 in tx.samples.selectable(self.inputs.record.project_id)]
-        return self.of(pool).values
+            return [sha256 for _, sha256 in tx.samples.selectable(self.inputs.record.project_id)]
 
     def previous(self) -> Checkpoint | None:
         """The last round's model, where the settings ask it something and it saw images of the same size."""
@@ -169,7 +173,7 @@ def _learn(material: _Material, labelled: Rows, states: KeptStates) -> tuple[Lea
         seed=inputs.record.seed,
         labelled=material.examples(inputs.labelled, labelled),
         evaluation=None if evaluation is None else material.examples(inputs.evaluation, evaluation),
-        unlabelled=material.unlabelled(),
+        unlabelled=material.unlabelled(states),
         previous=material.previous(),
         start=find_last_head(context, inputs, material.network) if material.is_frozen else None,
     )

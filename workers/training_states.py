@@ -1,6 +1,8 @@
 """Trainings under way, kept among the artifacts, so that the next attempt goes on where a killed one stopped."""
 
+import json
 import logging
+from collections.abc import Callable
 
 from al_service.errors import NotFoundError, UnavailableError
 from al_service.loop.ports import Artifacts
@@ -34,6 +36,26 @@ class KeptStates:
             log.warning("the state of a training was not kept: %s", error)
             return False
         return True
+
+    def first_list(self, name: str, now: Callable[[], list[str]]) -> list[str]:
+        """The content hashes that the first attempt had, in its order; at the first attempt those of `now`, kept.
+
+        People label and import while a training is under way, and a state fits only the images it was made with. Where
+        the list is damaged, or could not be kept, it is made again, and a state that does not fit is refused later.
+        """
+        file = f"{self._prefix}{name}.json"
+        try:
+            return [str(one) for one in json.loads(self._artifacts.get(file))]
+        except NotFoundError:
+            pass
+        except ValueError as error:
+            log.warning("%s is damaged and made again: %s", file, error)
+        hashes = now()
+        try:
+            self._artifacts.put(file, json.dumps(hashes).encode())
+        except UnavailableError as error:
+            log.warning("the images of a training were not kept: %s", error)
+        return hashes
 
     def clear(self) -> None:
         """Remove them all: the training is over and its result stored."""

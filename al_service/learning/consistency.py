@@ -15,8 +15,10 @@ Guesses never evaluate anything, and a gain is not certain: train and measure th
 Source: Sohn et al. 2020 (FixMatch); Berthelot et al. 2020 (ReMixMatch: alignment).
 """
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +31,7 @@ from al_service.errors import InvalidInputError
 from al_service.learning.augmentation import augment, check_augmentation
 from al_service.learning.networks import Network
 from al_service.learning.pixels import check_pixels
+from al_service.learning.training_state import pixels_fingerprint
 
 THRESHOLD = 0.95
 _TURN_MAX = math.radians(25)
@@ -56,7 +59,8 @@ class ConsistencyLoss:
         InvalidInputError: no unlabelled images, or a value out of range.
 
     Attributes:
-        seen, used: unlabelled images so far, and how many were sure; for reports.
+        seen, used: unlabelled images so far, and how many were sure; for reports. Of a training that is gone on with,
+            those of its earlier attempts too, as far as their steps count.
     """
 
     def __init__(
@@ -96,6 +100,20 @@ class ConsistencyLoss:
     @property
     def used(self) -> int:
         return int(self._used)
+
+    def fingerprint(self) -> str:
+        """sha256, in hex, of the settings, the expected classes, how many images there are and up to 64 of them."""
+        facts = [self._augment, self._size, self._threshold, self._weight, self._seed, self._prior.tolist()]
+        text = json.dumps([*facts, pixels_fingerprint(self._pixels)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def counts(self) -> dict[str, int]:
+        """`seen` and `used`, for the state of a training."""
+        return {"seen": self.seen, "used": self.used}
+
+    def take_up(self, counts: Mapping[str, int]) -> None:
+        """Go on counting from what `counts` gave."""
+        self._seen, self._used = counts["seen"], torch.tensor(counts["used"])
 
     def __call__(self, network: Network, step: int) -> Tensor:
         """The weighted loss of one step: its mean over all unlabelled images of it, sure or not.

@@ -4,7 +4,7 @@ Training itself is in training.py, which gives these names on.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,6 +22,23 @@ EpochOrder = Callable[[int, np.random.Generator], np.ndarray]
 #: (network, steps done) -> a scalar that is added to the loss of the step.
 ExtraLoss = Callable[[Network, int], Tensor]
 OnState = Callable[[bytes], None]
+
+
+@runtime_checkable
+class KeptLoss(Protocol):
+    """An ExtraLoss that knows itself: what it depends on, and what it has counted."""
+
+    def fingerprint(self) -> str:
+        """Equal where equal networks and steps give equal losses; a state of another one is not gone on from."""
+
+    def counts(self) -> dict[str, int]:
+        """What it has counted so far, for reports."""
+
+    def take_up(self, counts: Mapping[str, int]) -> None:
+        """Go on counting from there."""
+
+    def __call__(self, network: Network, step: int) -> Tensor:
+        """As ExtraLoss."""
 
 
 @runtime_checkable

@@ -30,7 +30,13 @@ from al_service.learning.train_config import (
     checked_labels,
 )
 from al_service.learning.training_run import Hooks, TrainingRun, schedule
-from al_service.learning.training_state import StateRefusedError, TrainingState, fingerprint
+from al_service.learning.training_state import (
+    StateRefusedError,
+    TrainingState,
+    fingerprint,
+    loss_fingerprint,
+    order_fingerprint,
+)
 
 __all__ = [
     "EpochOrder",
@@ -81,9 +87,11 @@ def train(
         state_every_s: least time between two such calls; 0 = after every epoch.
         order: called before every epoch with its number, from 1, and a generator; gives the rows to train on, in
             order. Fewer rows than an epoch holds come again until it is full; rows that are kept aside for validation
-            are left out. See curriculum.py.
+            are left out. One with whole_from_epoch (train_config.GrowingOrder) has no epoch before that judged by
+            its training loss. Where states are wanted, it is asked for all epochs at the start too. See curriculum.py.
         extra_loss: called at every step with (network in training mode, steps done); the scalar is added to the loss
-            of that step, not to the reported ones. To be resumable, let it depend on the step alone.
+            of that step, not to the reported ones. To be resumable, let it depend on network and step alone; one with
+            fingerprint, counts and take_up (train_config.KeptLoss) is also told from others in states.
         record_samples: keep the mean loss and margin of every row (TrainReport.samples).
 
     Raises:
@@ -115,7 +123,7 @@ def train_as_rank(
     device = torch.device(device)
     print_of_run = ""
     if state is not None or hooks.on_state is not None:
-        options = [hooks.order is not None, hooks.extra_loss is not None, hooks.record_samples]
+        options = [order_fingerprint(hooks.order, config), loss_fingerprint(hooks.extra_loss), hooks.record_samples]
         print_of_run = fingerprint(network, pixels, labels, config, options)
     with torch.random.fork_rng(devices=_cuda_indices(device)):
         run = TrainingRun(network.to(device), pixels, labels, config, device, hooks, ranks, print_of_run)

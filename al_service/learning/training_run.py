@@ -23,6 +23,7 @@ from al_service.learning.ranks import Ranks
 from al_service.learning.train_config import (
     EpochOrder,
     ExtraLoss,
+    KeptLoss,
     OnProgress,
     OnState,
     SampleRecord,
@@ -270,7 +271,9 @@ class TrainingRun:
         if self.hooks.record_samples:
             tensors["samples"] = {"sums": self.samples}
         scaler = self.precision.scaler.state_dict()
-        return TrainingState(self.fingerprint, self.progress, tensors, self.optimiser.state_dict()["state"], scaler)
+        optimiser, loss = self.optimiser.state_dict()["state"], self.hooks.extra_loss
+        counts = loss.counts() if isinstance(loss, KeptLoss) else {}
+        return TrainingState(self.fingerprint, self.progress, tensors, optimiser, scaler, counts)
 
     def take_up(self, state: TrainingState) -> None:
         """Go on from a state of this training."""
@@ -285,6 +288,8 @@ class TrainingRun:
         self.optimiser.load_state_dict({"state": dict(state.optimiser), "param_groups": groups})
         if state.scaler:
             self.precision.scaler.load_state_dict(dict(state.scaler))
+        if isinstance(self.hooks.extra_loss, KeptLoss):
+            self.hooks.extra_loss.take_up(state.counts)
 
     def _offer_state(self) -> None:
         waited = time.monotonic() - self._state_written_at

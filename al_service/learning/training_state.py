@@ -16,11 +16,12 @@ from torch import Tensor
 
 from al_service.errors import InvalidInputError
 from al_service.learning import tensor_files
+from al_service.learning.minibatches import ordered_rows
 from al_service.learning.networks import Network
 from al_service.learning.tensor_files import InvalidCheckpointError
-from al_service.learning.train_config import TrainConfig
+from al_service.learning.train_config import EpochOrder, ExtraLoss, KeptLoss, TrainConfig, whole_from_epoch
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Of the pixels: reading all of a memory map again would cost as much as an epoch's loading.
 _PIXEL_ROWS_LOOKED_AT = 64
 
@@ -54,6 +55,7 @@ class TrainingState:
         tensors: by part ("network", "best", "average", "samples") and name.
         optimiser: its state_dict's "state": parameter number -> name -> tensor.
         scaler: of float16 gradients; empty where there is none.
+        counts: of the extra loss (train_config.KeptLoss); empty where there is none.
     """
 
     fingerprint: str
@@ -61,6 +63,7 @@ class TrainingState:
     tensors: Mapping[str, Mapping[str, Tensor]]
     optimiser: Mapping[int, Mapping[str, Tensor]]
     scaler: Mapping[str, Any]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The state as a file's content."""
@@ -72,6 +75,7 @@ class TrainingState:
             "fingerprint": self.fingerprint,
             "progress": asdict(self.progress),
             "scaler": dict(self.scaler),
+            "counts": dict(self.counts),
             "hash": tensor_files.tensor_hash(flat),
         }
         return tensor_files.to_bytes(flat, metadata)
@@ -93,7 +97,8 @@ class TrainingState:
             )
         if metadata.get("fingerprint") != fingerprint:
             raise StateRefusedError(
-                "the training state is of another training: its labels, images, settings or initial weights differ"
+                "the training state is of another training: its labels, images, settings, order of images, unlabelled "
+                "images or initial weights differ"
             )
         if metadata.get("hash") != tensor_files.tensor_hash(flat):
             raise StateRefusedError("the training state is damaged: its tensors do not have their hash")
@@ -106,7 +111,8 @@ class TrainingState:
                 optimiser.setdefault(int(number), {})[name] = tensor
             else:
                 tensors.setdefault(part, {})[name] = tensor
-        return cls(fingerprint, Progress(**metadata["progress"]), tensors, optimiser, metadata["scaler"])
+        progress = Progress(**metadata["progress"])
+        return cls(fingerprint, progress, tensors, optimiser, metadata["scaler"], metadata["counts"])
 
 
 def fingerprint(network: Network, pixels: Any, labels: np.ndarray, config: TrainConfig, options: Any) -> str:
@@ -119,7 +125,6 @@ def fingerprint(network: Network, pixels: Any, labels: np.ndarray, config: Train
         config: see there.
         options: further JSON-able facts.
     """
-    looked_at = np.unique(np.linspace(0, len(labels) - 1, _PIXEL_ROWS_LOOKED_AT).astype(np.int64))
     facts = {
         "config": asdict(config),
         "options": options,
@@ -130,9 +135,42 @@ def fingerprint(network: Network, pixels: Any, labels: np.ndarray, config: Train
             tensor_files.tensor_hash(network.state_dict()),
         ],
         "labels": hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest(),
-        "pixels": hashlib.sha256(np.ascontiguousarray(pixels[looked_at]).data).hexdigest(),
+        "pixels": pixels_fingerprint(pixels),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def pixels_fingerprint(pixels: Any) -> str:
+    """sha256, in hex, of up to 64 images of an array-like, spread evenly, and of how many there are; at least one."""
+    rows = np.unique(np.linspace(0, len(pixels) - 1, _PIXEL_ROWS_LOOKED_AT).astype(np.int64))
+    digest = hashlib.sha256(str(tuple(pixels.shape)).encode())
+    digest.update(np.ascontiguousarray(pixels[rows]).data)
+    return digest.hexdigest()
+
+
+def order_fingerprint(order: EpochOrder | None, config: TrainConfig) -> str:
+    """sha256, in hex, of the rows that an order gives for every epoch, and of when they are whole; "" for none.
+
+    From what it does and not from what it is called, so that it is the same for an order and its rows in another
+    process, and so that rows which an earlier model sorted otherwise are not gone on with.
+
+    Cost: asks for every epoch's rows; 0.1 s at 60 epochs of 50,000.
+    """
+    if order is None:
+        return ""
+    digest = hashlib.sha256(str(whole_from_epoch(order)).encode())
+    for epoch in range(1, config.epochs_max + 1):
+        rows = ordered_rows(order, config.seed, epoch)
+        digest.update(f"{rows.dtype} {rows.shape}".encode())
+        digest.update(rows.tobytes())
+    return digest.hexdigest()
+
+
+def loss_fingerprint(extra_loss: ExtraLoss | None) -> str:
+    """What an extra loss says it depends on; a plain function says nothing, only that it is there."""
+    if isinstance(extra_loss, KeptLoss):
+        return extra_loss.fingerprint()
+    return "" if extra_loss is None else "a function"
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,20 +6,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from al_service.acquisition.scored_pool import ScoredPool
 from al_service.bootstrap import replay_round
 from al_service.domain.model_kinds import ModelKind
-from al_service.domain.records import User
+from al_service.domain.records import Round, User
 from al_service.domain.states import JobKind, JobState, RoundState, Stage
 from al_service.errors import InvalidInputError
-from al_service.learning import checkpoints
+from al_service.learning import checkpoints, networks
 from al_service.learning.inference import predict
+from al_service.learning.round_model import Examples, Lesson, Means, finetune
+from al_service.learning.threads import threads_for
 from al_service.storage.row_view import DamagedRowsError
 from tests.integration.conftest import DIGITS, Loop, truth_of
 from workers import context, jobs, pretrain_job
 from workers.caches import embeddings_of_round
 from workers.models import scoring_network
+from workers.round_inputs import class_indices
 from workers.running import Interrupts, JobRun, WorkerStoppingError
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"])
@@ -320,6 +324,38 @@ class TestGoingOn:
         assert facts["epochs"] >= facts["resumed_from_epoch"]
         assert not [name for name in loop.services.artifacts.names("rounds/") if "training-" in name]
 
+    @pytest.mark.parametrize("settings_values", [{"heartbeat_s": 0.02, "training_state_every_s": 0.0}])
+    def test_a_training_with_unlabelled_images_goes_on_over_those_of_its_first_attempt(
+        self, loop: Loop, digits: Path, mia: User
+    ) -> None:
+        a_loop_over(loop, digits, semi_supervised="pseudo_labels", epochs_max=8, reserve_factor=1.0)
+        loop.answer_all("digits", mia)
+        loop.scheduler.tick()
+        with loop.services.store.read() as tx:
+            [job] = [item for item in tx.jobs.all(states=["queued"]) if item.kind is JobKind.TRAIN]
+            first = [sha256 for _, sha256 in tx.samples.selectable(job.project_id)]
+        # The list, eight states of the training without them, and three of that with them.
+        stop_after(loop, 12)
+        jobs.train(job.id, job.attempt)
+        assert loop.services.jobs.get(job.id).attempt == 2
+        assert loop.answer_all("digits", mia) > 0
+        a_new_process(loop)
+        jobs.train(job.id, 2)
+        record = loop.services.rounds.get("digits", 2)
+        facts = record.stage_record(Stage.TRAIN).result
+        with loop.services.store.read() as tx:
+            model = tx.models.find_of_round(record.id)
+            assert len(tx.samples.selectable(job.project_id)) < len(first)
+        assert model is not None
+        assert (facts["state_refused"], facts["resumed_from_epoch"] >= 3) == ("", True)
+        expected, whole = trained_without_a_stop(loop, record, first)
+        found = checkpoints.from_bytes(loop.services.artifacts.get(model.artifact)).network.state_dict()
+        for name, value in expected.state_dict().items():
+            np.testing.assert_array_equal(value.numpy(), found[name].numpy(), err_msg=name)
+        for name in ("unlabelled_seen", "unlabelled_used", "best_epoch"):
+            assert facts[name] == whole[name], name
+        assert not [name for name in loop.services.artifacts.names("rounds/") if "training-" in name]
+
 
 class TestSeveralProcesses:
     @pytest.mark.parametrize("settings_values", [{"train_processes": 2}])
@@ -351,6 +387,19 @@ class TestUnlabelledImages:
         assert metrics["evaluation_samples"] == 370
         assert 0 < metrics["plain"]["accuracy"] < 1
         assert metrics["plain"]["nll"] != metrics["nll"]
+
+
+def trained_without_a_stop(loop: Loop, record: Round, unlabelled: list[str]) -> tuple[networks.Network, dict[str, Any]]:
+    """What the round's training is in one go, over these unlabelled images: the network, and what is said of it."""
+    with loop.services.store.read() as tx:
+        labelled = tx.samples.training_set(record.project_id, record.watermark)
+    rows = context.current().pixel_rows(8, 1797)
+    network = networks.build(record.config.network, len(record.class_names), 8, seed=record.seed)
+    examples = Examples(rows.view([row.sha256 for row in labelled]), class_indices(labelled, record.class_names))
+    lesson = Lesson(record.config, record.class_names, record.seed, examples, unlabelled=rows.view(unlabelled))
+    with threads_for(8, torch.device("cpu")):
+        learned = finetune(lesson, network, Means())
+    return learned.network, learned.facts
 
 
 def stop_after(loop: Loop, states: int, where: str = "training-") -> None:

@@ -61,10 +61,40 @@ def test_it_trains_with_labels_and_can_be_resumed_to_the_same_weights(digits):
 
     whole, _, extra = run(on_state=states.append, state_every_s=0)
     assert extra.seen == 4 * 8 * 32 and 0 < extra.used <= extra.seen
-    resumed, report, _ = run(state=states[1])
+    resumed, report, again = run(state=states[1])
     assert report.resumed_from_epoch == 2
+    assert (again.seen, again.used) == (extra.seen, extra.used), "what earlier attempts saw counts too"
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key])
+
+
+def test_a_state_is_not_gone_on_with_over_other_unlabelled_images_or_settings(digits):
+    labels = digits.class_indices[:20]
+    config = training.TrainConfig(epochs_max=2)
+    states: list[bytes] = []
+
+    def run(pixels, loss_labels=labels, state=None, **settings):
+        extra = ConsistencyLoss(pixels, loss_labels, 10, **{"minibatch_size": 4, **settings})
+        network = networks.build("small_cnn", 10, 8)
+        options = {"on_state": states.append, "state_every_s": 0, "extra_loss": extra, "state": state}
+        return training.train(network, digits.pixels[:20], labels, config, **options), extra
+
+    run(digits.pixels[20:120])
+    state = states[0]
+    report, extra = run(digits.pixels[20:120], state=state)
+    assert report.resumed_from_epoch == 1 and extra.seen == 2 * 8 * 4
+    others = [
+        ((digits.pixels[21:121],), {}),
+        ((digits.pixels[20:119],), {}),
+        ((digits.pixels[20:120], labels[:9]), {}),
+        ((digits.pixels[20:120],), {"threshold": 0.9}),
+        ((digits.pixels[20:120],), {"seed": 1}),
+        ((digits.pixels[20:120],), {"weight": 2.0}),
+    ]
+    for arguments, settings in others:
+        report, extra = run(*arguments, state=state, **settings)
+        assert report.resumed_from_epoch == 0 and "unlabelled images" in report.state_refused
+        assert extra.seen == 2 * 8 * 4, "nothing of the refused state is counted"
 
 
 @given(count=st.integers(1, 40), classes=st.integers(1, 6), seed=st.integers(0, 2**31 - 1))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from al_service.learning import networks, tensor_files, training
+from al_service.learning.curriculum import Curriculum
 from al_service.learning.training import TrainConfig
 
 CONFIG = TrainConfig(epochs_max=5, augment="shift+flip", patience=9)
@@ -84,6 +85,29 @@ def test_running_statistics_and_an_order_go_on_too(digits):
     resumed, report = run(digits, config, state=state_at(digits, config, 13, **others), **others)
     assert report.resumed_from_epoch == 1
     assert equal(weights(whole), weights(resumed))
+
+
+def test_a_state_is_not_gone_on_with_in_another_order(digits):
+    labels = digits.class_indices[:32]
+
+    def curriculum(order: str, pacing: str = "linear", hardest: int = 31) -> Curriculum:
+        hardness = np.where(np.arange(32) == hardest, 99, np.arange(32))
+        return Curriculum(hardness, labels, order=order, pacing=pacing, epochs_max=CONFIG.epochs_max)
+
+    state = state_at(digits, CONFIG, 20, order=curriculum("easy_first"))
+    whole, _ = run(digits, CONFIG, order=curriculum("easy_first"))
+    resumed, report = run(digits, CONFIG, state=state, order=curriculum("easy_first"))
+    assert report.resumed_from_epoch == 2 and equal(weights(whole), weights(resumed))
+    same_class = [int(row) for row in np.flatnonzero(labels == labels[0])]
+    for other in (
+        curriculum("hard_first"),
+        curriculum("easy_first", "step"),
+        curriculum("easy_first", hardest=same_class[0]),
+        None,
+        lambda epoch, rng: rng.permutation(32),
+    ):
+        _, report = run(digits, CONFIG, state=state, order=other)
+        assert report.resumed_from_epoch == 0 and "order of images" in report.state_refused
 
 
 def test_progress_goes_on_where_it_was(digits):
