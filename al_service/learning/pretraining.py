@@ -12,21 +12,20 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from al_service.domain.project_config import MIXED_PRECISIONS
-from al_service.errors import InvalidInputError
 from al_service.learning import networks, pretraining_state, tensor_files
 from al_service.learning.inference import predict
 from al_service.learning.minibatches import minibatches
 from al_service.learning.networks import Network
 from al_service.learning.pixels import check_pixels
 from al_service.learning.precision import Precision
+from al_service.learning.pretrain_config import PretrainConfig, PretrainReport
 from al_service.learning.pretraining_objective import Projector, contrastive_loss
 from al_service.learning.pretraining_probe import (
     InvalidPretrainingSetError,
@@ -38,7 +37,9 @@ from al_service.learning.pretraining_probe import (
 from al_service.learning.pretraining_state import Progress
 from al_service.learning.tensor_files import InvalidCheckpointError
 from al_service.learning.training import TrainingDivergedError, schedule
-from al_service.learning.views import Views, random_views
+from al_service.learning.views import random_views
+
+__all__ = ["COLLAPSED_SPREAD", "LEAST_IMAGES", "OnProgress", "OnState", "PretrainConfig", "PretrainReport", "pretrain"]
 
 OnProgress = Callable[[int, int], None]
 OnState = Callable[[bytes], None]
@@ -48,80 +49,6 @@ LEAST_IMAGES = 2
 COLLAPSED_SPREAD = 0.02
 _SPREAD_IMAGES = 1024
 _CLASSES = 1  # the head is thrown away
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """How to pretrain.
-
-    Args:
-        epochs: passes over all images, and the length of the cosine schedule.
-        minibatch_size: images a step, each in two views. More strangers per step teach more; fewer take less memory.
-        learning_rate: peak of the schedule.
-        weight_decay: AdamW's.
-        temperature: of the loss; lower looks harder at the most similar strangers.
-        views: which changes an image survives; see views.views_for.
-        seed: of initial weights, order, views and dropout.
-        mixed_precision: "auto" (half precision on a GPU) or "off".
-        state_every_s: seconds between two states for `on_state`; 0 is after every step. Changes nothing else.
-    """
-
-    epochs: int = 50
-    minibatch_size: int = 128
-    learning_rate: float = 0.002
-    weight_decay: float = 1e-4
-    temperature: float = 0.2
-    views: Views = field(default_factory=Views)
-    seed: int = 0
-    mixed_precision: str = "auto"
-    state_every_s: float = 60.0
-
-    def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("minibatch_size", 2), ("seed", 0), ("weight_decay", 0), ("state_every_s", 0)):
-            if not low <= getattr(self, name) < math.inf:
-                raise InvalidInputError(f"{name} is {getattr(self, name)}, expected at least {low}")
-        if self.mixed_precision not in MIXED_PRECISIONS:
-            raise InvalidInputError(
-                f"mixed_precision is {self.mixed_precision!r}, expected one of {', '.join(MIXED_PRECISIONS)}"
-            )
-        for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInputError(f"{name} is {getattr(self, name)}, expected above 0")
-
-
-@dataclass(frozen=True)
-class PretrainReport:
-    """What pretraining did.
-
-    Args:
-        images, epochs, steps: trained on, and how often.
-        seconds: of wall time, with those before a kill, without the probe's.
-        images_per_s: images (not views) a second.
-        loss: mean of each epoch, in nats; guessing is the logarithm of twice the minibatch size.
-        knn_accuracy_before, knn_accuracy: of the probe with the initial and with the trained backbone; None without
-            a probe, the first also where the run that began had none.
-        spread: of embeddings over the sphere, 0 = all the same, 1 = evenly to all sides.
-        effective_rank: directions that the embeddings use, 1 to D.
-        collapsed: the embeddings of different images are the same; do not use this backbone.
-        warning: why, in words for people; empty where all is well.
-        resumed_step: steps that an earlier run had done; 0 for a fresh run.
-        state_refused: why the given state was not used and the run started anew; empty where it was, or none given.
-    """
-
-    images: int
-    epochs: int
-    steps: int
-    seconds: float
-    images_per_s: float
-    loss: tuple[float, ...]
-    knn_accuracy_before: float | None
-    knn_accuracy: float | None
-    spread: float
-    effective_rank: float
-    collapsed: bool
-    warning: str
-    resumed_step: int
-    state_refused: str
 
 
 def pretrain(
@@ -157,7 +84,7 @@ def pretrain(
     Raises:
         InvalidPretrainingSetError: fewer than two images, or a probe that does not fit.
         InvalidPixelsError: pixels of another shape or type, or not square.
-        TrainingDivergedError: the loss became NaN or infinite.
+        TrainingDivergedError: the loss, or the gradients in half precision, became NaN or infinite.
         What networks.build raises for a name, a side or weights.
 
     Random: from config.seed; torch's global generators are left as they were. On the CPU, equal input gives equal
@@ -190,6 +117,9 @@ class _Run:
     ) -> None:
         self.network, self.pixels, self.config, self.device = network, pixels, config, device
         self.on_progress, self.on_state = on_progress, on_state
+        # As in training: what a GPU's convolutions are quickest with.
+        self.memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        network.backbone.to(memory_format=self.memory_format)
         torch.manual_seed(config.seed)
         self.projector = Projector(network.embedding_width).to(device)
         self.modules = {"backbone": network.backbone, "projector": self.projector}
@@ -208,10 +138,18 @@ class _Run:
         if state is None:
             return 0, ""
         try:
-            self.progress = pretraining_state.from_bytes(state, self.modules, self.optimiser, self.fingerprint)
+            self.progress = pretraining_state.from_bytes(
+                state, self.modules, self.optimiser, self.precision.scaler, self.fingerprint
+            )
         except InvalidCheckpointError as error:
             return 0, f"started anew: {error}"
         return self.progress.step, ""
+
+    def state(self) -> bytes:
+        """The run as bytes, to go on from."""
+        return pretraining_state.to_bytes(
+            self.modules, self.optimiser, self.precision.scaler, self.progress, self.fingerprint
+        )
 
     def to_the_end(self) -> None:
         """All steps that are left."""
@@ -225,7 +163,7 @@ class _Run:
                 now = time.perf_counter()
                 progress.seconds = before + now - started
                 if self.on_state is not None and now - noted >= self.config.state_every_s:
-                    self.on_state(pretraining_state.to_bytes(self.modules, self.optimiser, progress, self.fingerprint))
+                    self.on_state(self.state())
                     noted = time.perf_counter()
                 if self.on_progress is not None:
                     self.on_progress(progress.step, self.steps_max)
@@ -252,6 +190,7 @@ class _Run:
         generator = torch.Generator().manual_seed(seed)
         images = images.to(self.device)
         shown = torch.cat([random_views(images, self.config.views, generator) for _ in range(2)])
+        shown = shown.contiguous(memory_format=self.memory_format)
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(progress.step, self.steps_max)
@@ -264,18 +203,25 @@ class _Run:
         self._note(float(loss.detach()), len(images))
 
     def _note(self, loss: float, count: int) -> None:
-        """One more step; raises TrainingDivergedError where its loss is no number."""
+        """One more step. Raises TrainingDivergedError where its loss, or gradients at every scale, are no numbers."""
         progress = self.progress
         if not math.isfinite(loss):
-            raise TrainingDivergedError(
-                f"the loss became {loss} in step {progress.step + 1} of {self.steps_max} at learning_rate "
-                f"{self.config.learning_rate}; lower it"
-            )
+            self._diverged(f"the loss became {loss}")
+        if self.precision.exhausted():
+            # Steps that overflow are left out, so the loss stays as it was: nothing would be learned to the end.
+            self._diverged("the gradients became NaN or infinite at every scale")
         progress.step += 1
         progress.open_loss, progress.open_count = progress.open_loss + loss * count, progress.open_count + count
         if progress.step % self.steps_per_epoch == 0:
             progress.losses.append(progress.open_loss / progress.open_count)
             progress.open_loss, progress.open_count = 0.0, 0
+
+    def _diverged(self, what: str) -> None:
+        advice = "" if self.precision.half is None else ", or set mixed_precision to off"
+        raise TrainingDivergedError(
+            f"{what} in step {self.progress.step + 1} of {self.steps_max} at learning_rate "
+            f"{self.config.learning_rate}; lower it{advice}"
+        )
 
 
 def _report(run: _Run, probe: NeighbourProbe | None, resumed_step: int, refused: str) -> PretrainReport:

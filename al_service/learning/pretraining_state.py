@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from al_service.learning import tensor_files
 from al_service.learning.pretrained import load_exactly
 from al_service.learning.tensor_files import InvalidCheckpointError
+from al_service.learning.training_state import laid_out_as
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 # Enough to tell two pools of equal size apart without reading either.
 _FINGERPRINT_ROWS = 64
 
@@ -52,22 +53,35 @@ def fingerprint(pixels: Any, settings: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def to_bytes(modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer, progress: Progress, of: str) -> bytes:
+def to_bytes(
+    modules: Mapping[str, nn.Module],
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    progress: Progress,
+    of: str,
+) -> bytes:
     """The whole run as bytes; `of` is its fingerprint."""
     tensors = {f"{name}.{key}": tensor for name, one in modules.items() for key, tensor in one.state_dict().items()}
     for number, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{slot}": tensor for slot, tensor in slots.items()}
+    numbers = {"progress": vars(progress), "scaler": scaler.state_dict()}
     metadata = {
         "state_version": STATE_VERSION,
         "fingerprint": of,
-        "content_hash": _content_hash(tensors, vars(progress)),
-        "progress": vars(progress),
+        "content_hash": _content_hash(tensors, numbers),
+        **numbers,
     }
     return tensor_files.to_bytes(tensors, metadata)
 
 
-def from_bytes(data: bytes, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer, of: str) -> Progress:
-    """Put modules and optimiser where the run was, in place, and say how far that is.
+def from_bytes(
+    data: bytes,
+    modules: Mapping[str, nn.Module],
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    of: str,
+) -> Progress:
+    """Put modules, optimiser and scaler where the run was, in place, and say how far that is.
 
     Raises:
         InvalidCheckpointError: damaged, of another version, or of another run; nothing has been changed then.
@@ -79,17 +93,20 @@ def from_bytes(data: bytes, modules: Mapping[str, nn.Module], optimiser: torch.o
         )
     if metadata.get("fingerprint") != of:
         raise InvalidCheckpointError("the state is of a run with other settings, another network or other images")
-    if metadata.get("content_hash") != _content_hash(tensors, metadata.get("progress")):
+    numbers = {name: metadata.get(name) for name in ("progress", "scaler")}
+    if metadata.get("content_hash") != _content_hash(tensors, numbers):
         raise InvalidCheckpointError("the state is damaged: its content does not have the hash it was written with")
     progress = Progress(**metadata["progress"])
     for name, module in modules.items():
         load_exactly(module, _under(f"{name}.", tensors), "the state")
     _restore_optimiser(optimiser, _under("optimiser.", tensors))
+    if metadata["scaler"]:
+        scaler.load_state_dict(metadata["scaler"])
     return progress
 
 
-def _content_hash(tensors: Mapping[str, Tensor], progress: Any) -> str:
-    text = tensor_files.tensor_hash(tensors) + json.dumps(progress, sort_keys=True)
+def _content_hash(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> str:
+    text = tensor_files.tensor_hash(tensors) + json.dumps(numbers, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -98,7 +115,8 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, T
     for key, tensor in tensors.items():
         number, _, slot = key.partition(".")
         slots.setdefault(int(number), {})[slot] = tensor
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+    parameters = [one for group in optimiser.param_groups for one in group["params"]]
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": laid_out_as(parameters, slots)})
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ from al_service.learning.train_config import (
     TrainingDivergedError,
     whole_from_epoch,
 )
-from al_service.learning.training_state import Progress, TrainingState, copied
+from al_service.learning.training_state import Progress, TrainingState, copied, laid_out_as
 
 _WARM_UP_FRACTION = 0.05
 _PLATEAU_IMPROVEMENT = 0.01
@@ -285,7 +285,8 @@ class TrainingRun:
         if self.hooks.record_samples:
             self.samples = state.tensors["samples"]["sums"].to(self.device)
         groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": dict(state.optimiser), "param_groups": groups})
+        slots = laid_out_as(self.parameters, state.optimiser)
+        self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
         if state.scaler:
             self.precision.scaler.load_state_dict(dict(state.scaler))
         if isinstance(self.hooks.extra_loss, KeptLoss):

@@ -6,7 +6,7 @@ Generators are not in it: every epoch draws from its own, made from the seed and
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -171,6 +171,24 @@ def loss_fingerprint(extra_loss: ExtraLoss | None) -> str:
     if isinstance(extra_loss, KeptLoss):
         return extra_loss.fingerprint()
     return "" if extra_loss is None else "a function"
+
+
+def laid_out_as(
+    parameters: Sequence[Tensor], slots: Mapping[int, Mapping[str, Tensor]]
+) -> dict[int, dict[str, Tensor]]:
+    """An optimiser's tensors, each in memory as its parameter is (channels last, on a GPU); bytes keep no such order.
+
+    A fused step walks through a parameter and its tensors side by side: a GPU refuses others, a CPU mixes them up.
+    """
+    return {
+        number: {
+            name: torch.empty_like(parameters[number], dtype=tensor.dtype).copy_(tensor)
+            if tensor.shape == parameters[number].shape
+            else tensor
+            for name, tensor in named.items()
+        }
+        for number, named in slots.items()
+    }
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,10 +5,12 @@ import torch
 
 from al_service.learning import networks
 from al_service.learning.precision import Precision
+from al_service.learning.pretraining import PretrainConfig, _Run
 from al_service.learning.ranks import Ranks
-from al_service.learning.train_config import TrainConfig
+from al_service.learning.train_config import TrainConfig, TrainingDivergedError
 from al_service.learning.training_run import Hooks, TrainingRun
 from al_service.learning.training_state import TrainingState
+from al_service.learning.views import views_for
 
 CPU = torch.device("cpu")
 
@@ -75,3 +77,36 @@ def test_a_training_in_half_precision_learns_and_goes_on_from_its_state(digits, 
     for key, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[key])
     assert whole.precision.scaler.state_dict() == resumed.precision.scaler.state_dict()
+
+
+def pretrained(digits, config: PretrainConfig, half, state: bytes | None = None, on_state=None) -> _Run:
+    """As pretrain does on a GPU: in half precision, channels last."""
+    with torch.random.fork_rng():
+        run = _Run(networks.build("small_cnn", 1, 8), digits.pixels[:40], config, CPU, None, on_state)
+        run.precision, run.memory_format = Precision(CPU, half), torch.channels_last
+        run.network.backbone.to(memory_format=torch.channels_last)
+        assert run.take_up(state)[1] == ""
+        run.to_the_end()
+    return run
+
+
+@pytest.mark.parametrize("half", [None, torch.bfloat16, torch.float16])
+def test_a_pretraining_in_half_precision_learns_and_goes_on_from_its_state_in_the_middle_of_an_epoch(digits, half):
+    config = PretrainConfig(epochs=3, minibatch_size=16, views=views_for(8), state_every_s=0)
+    states: list[bytes] = []
+    whole = pretrained(digits, config, half, on_state=states.append)
+    assert whole.progress.losses[-1] < whole.progress.losses[0]
+    resumed = pretrained(digits, config, half, states[3])
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[key])
+    assert whole.precision.scaler.state_dict() == resumed.precision.scaler.state_dict()
+    assert whole.progress.losses == resumed.progress.losses
+    for parameter, slots in resumed.optimiser.state.items():
+        assert slots["exp_avg"].stride() == parameter.stride()
+
+
+def test_a_pretraining_whose_gradients_overflow_at_every_scale_ends_and_says_so(digits):
+    # The loss is finite, about 1e30, and so is its slope; float16 ends at 65,504.
+    config = PretrainConfig(epochs=20, minibatch_size=20, views=views_for(8), temperature=1e-30)
+    with pytest.raises(TrainingDivergedError, match=r"gradients .* in step 31 of 40 .*mixed_precision to off"):
+        pretrained(digits, config, torch.float16)

@@ -110,6 +110,19 @@ def test_a_state_is_not_gone_on_with_in_another_order(digits):
         assert report.resumed_from_epoch == 0 and "order of images" in report.state_refused
 
 
+def test_a_network_with_channels_last_goes_on_with_its_optimiser_in_the_same_order_of_memory(digits):
+    """As every network on a GPU; a fused step takes both as they lie."""
+
+    def trained(**options) -> networks.Network:
+        network = networks.build("small_cnn", 10, 8, seed=1).to(memory_format=torch.channels_last)
+        training.train(network, digits.pixels[:32], digits.class_indices[:32], CONFIG, **options)
+        return network
+
+    states: list[bytes] = []
+    whole = trained(on_state=states.append, state_every_s=0)
+    assert equal(weights(whole), weights(trained(state=states[1])))
+
+
 def test_progress_goes_on_where_it_was(digits):
     told = []
     state = state_at(digits, CONFIG, 20)
