@@ -12,6 +12,7 @@ from al_service.domain.records import ModelRecord, Project
 from al_service.domain.states import JobKind
 from al_service.errors import InvalidInputError, NotFoundError
 from al_service.learning import checkpoints, device, networks
+from al_service.learning.image_side import SIZES_LOOKED_AT, choose_image_px
 from al_service.learning.pretraining import PretrainConfig
 from al_service.learning.pretraining import pretrain as pretrain_backbone
 from al_service.learning.threads import threads_for
@@ -19,7 +20,7 @@ from al_service.learning.views import views_for
 from al_service.loop.ports import LabelledImage
 from workers.caches import pixels_of
 from workers.context import WorkerContext
-from workers.round_inputs import SIZES_LOOKED_AT, choose_image_px, class_indices
+from workers.round_inputs import class_indices
 from workers.running import JobRun, PausedError
 from workers.training_states import KeptStates
 

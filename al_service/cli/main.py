@@ -11,7 +11,19 @@ from pathlib import Path
 import click
 
 from al_service import __version__
-from al_service.cli import accounts, demo, doctor, jobs, models, processes, projects, rounds, settings_page, status
+from al_service.cli import (
+    accounts,
+    demo,
+    doctor,
+    jobs,
+    models,
+    processes,
+    projects,
+    rounds,
+    settings_page,
+    simulate,
+    status,
+)
 from al_service.cli.session import Session
 from al_service.errors import AlServiceError
 
@@ -33,7 +45,7 @@ def cli(context: click.Context, data_dir: Path | None, config: Path | None, log_
     context.obj = Session(flags={"data_dir": data_dir, "log_level": log_level}, toml_path=config)
 
 
-for module in (processes, demo, doctor, accounts, projects, status, rounds, models, jobs, settings_page):
+for module in (processes, demo, doctor, accounts, projects, status, rounds, models, simulate, jobs, settings_page):
     for command in module.COMMANDS:
         cli.add_command(command)
 

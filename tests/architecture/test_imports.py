@@ -29,6 +29,7 @@ ALLOWED = {
     "geometry": words("errors"),
     "learning": words("domain errors geometry images"),
     "acquisition": words("domain errors geometry"),
+    "simulation": words("acquisition domain errors images ingest learning"),
     "loop": words("domain errors"),
     "storage": words("domain errors loop"),
     "job_queue": words("domain errors loop settings"),
@@ -43,7 +44,7 @@ ALLOWED = {
         "acquisition bootstrap domain errors images ingest job_queue learning loop settings storage supervisor"
     ),
     "cli": words(
-        "bootstrap domain errors ingest job_queue learning loop rehearsal scheduler settings supervisor "
+        "bootstrap domain errors ingest job_queue learning loop rehearsal scheduler settings simulation supervisor "
         "web_server workers"
     ),
     "__main__": words("cli"),
@@ -56,6 +57,7 @@ FORBIDDEN = {
     "geometry": {"flask", "redis", "rq", "sqlalchemy"},
     "learning": {"flask", "redis", "rq", "sqlalchemy"},
     "acquisition": {"flask", "redis", "rq", "sqlalchemy"},
+    "simulation": {"flask", "redis", "rq", "sqlalchemy"},
     "loop": {"flask", "redis", "rq", "sqlalchemy", "torch"},
     "storage": {"flask", "torch"},
     "job_queue": {"flask", "torch"},
