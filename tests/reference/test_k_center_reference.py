@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from al_service.acquisition import selectors
+from al_service.acquisition.k_center import farthest_first
 
 
 def slow_k_center(points: np.ndarray, k: int, labelled: np.ndarray | None) -> list[int]:
@@ -51,3 +53,19 @@ def test_the_radius_is_at_most_twice_the_best(seed):
     points = np.random.default_rng(seed).normal(size=(12, 2))
     best = min(radius(points, points[list(three)]) for three in itertools.combinations(range(12), 3))
     assert radius(points, points[selectors.k_center(points, 3)]) <= 2 * best + 1e-9
+
+
+@pytest.mark.parametrize("places", [1, 5, 1000])
+@pytest.mark.parametrize("labelled_count", [None, 4])
+def test_however_few_samples_are_held_exact_the_picks_are_those_of_the_slow_version(places, labelled_count):
+    rng = np.random.default_rng(2)
+    points = rng.normal(size=(8, 6))[rng.integers(8, size=60)] * 9 + rng.normal(size=(60, 6))
+    labelled = None if labelled_count is None else rng.normal(size=(labelled_count, 6)) * 9
+    covered = None if labelled is None else torch.from_numpy(labelled)
+    positions, _ = farthest_first(torch.from_numpy(points), 30, covered, places=places)
+    assert positions.tolist() == slow_k_center(points, 30, labelled)
+
+
+def test_all_picks_down_to_the_last_are_those_of_the_slow_version():
+    points = np.random.default_rng(4).normal(size=(25, 4))
+    assert selectors.k_center(points, 25).tolist() == slow_k_center(points, 25, None)
