@@ -81,7 +81,7 @@ def quota_order(p: Tensor, scores: Tensor, k: int, hardness: Tensor | None, shar
         hardness = hardness.scatter_add_(0, predicted, entropies) / counts.clamp_min(1)
         # The last digits of a sum depend on the order of its terms, and the answer must not.
         hardness = hardness.round(decimals=12)
-    weights = (counts / max(1, len(p))).to(torch.float64) ** share_power * hardness.to(p.device, torch.float64)
+    weights = (counts.to(torch.float64) / max(1, len(p))) ** share_power * hardness.to(p.device, torch.float64)
     rank = _rank_in_class(predicted, scores, counts)
     turn = weights[predicted] / (rank + 0.5)
     # Sorted by the least important key first; every sort keeps what the one before has put in order.

@@ -22,7 +22,7 @@ def draws(scores: np.ndarray, k: int, beta: float, count: int = 3000) -> list[tu
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 3.0])
 def test_ordered_pairs_come_as_often_as_drawing_without_replacement_says(beta):
-    scores = np.array([0.9, 0.1, 0.4, 0.6])
+    scores = np.array([0.9, 0.3, 0.5, 0.7])
     weights = scores**beta
     pairs = list(itertools.permutations(range(4), 2))
     expected = [weights[one] / weights.sum() * weights[two] / (weights.sum() - weights[one]) for one, two in pairs]
