@@ -7,23 +7,12 @@ import numpy as np
 import pytest
 
 from al_service.domain.project_config import ProjectConfig
+from al_service.simulation.plan import Plan
 from benchmarks import floor_server, load, rounds, strategies
 from benchmarks.figures import Lines, mean_interval, median_of, percentiles_ms, rounded
 from benchmarks.image_sets import ImageSet
 from benchmarks.labelers import fill_queue
 from benchmarks.service import cpu_seconds, in_process
-from benchmarks.simulation import Curve, Plan, Simulation
-
-TINY = ProjectConfig(epochs_max=2)
-
-
-@pytest.fixture
-def two_greys() -> ImageSet:
-    """Dark and light squares, every one different."""
-    rng = np.random.default_rng(0)
-    classes = np.arange(60) % 2
-    pixels = (classes[:, None, None, None] * 150 + rng.integers(0, 80, (60, 8, 8, 3))).astype(np.uint8)
-    return ImageSet("greys", pixels, classes, tuple(f"{number:064x}" for number in range(60)), 2)
 
 
 def test_lines_are_json_with_benchmark_runs_and_machine(tmp_path: Path) -> None:
@@ -43,38 +32,24 @@ def test_figures() -> None:
     assert mean_interval([0.5]) == (0.5, [0.5, 0.5])
 
 
-def test_area_and_labels_needed() -> None:
-    curve = Curve("random", 0, (10, 20, 40), (0.5, 0.7, 0.9))
-    assert strategies.aubc(curve, 2) == pytest.approx((10 * 0.6 + 20 * 0.8) / 30)
-    assert strategies.labels_needed([curve], 0.8) == pytest.approx(30)
-    assert strategies.labels_needed([curve], 0.4) == 10
-    assert strategies.labels_needed([curve], 0.95) is None
-
-
-def test_a_simulation_repeats_itself_and_strategies_share_their_start(two_greys: ImageSet) -> None:
-    simulation = Simulation(two_greys, Plan((6, 12), TINY), seed=1)
-    ours = simulation.curve("margin+k_center")
-    assert ours == Simulation(two_greys, Plan((6, 12), TINY), seed=1).curve("margin+k_center")
-    assert ours.accuracy[0] == simulation.curve("random").accuracy[0]
-
-
-def test_a_report_compares_with_random_seed_by_seed(tmp_path: Path) -> None:
-    study = strategies.Study("greys", 60, (10, 20), (40,), ("random", "margin"), (0, 1))
-    curves = [Curve("random", seed, (10, 20, 40), (0.5, 0.6, 0.8)) for seed in (0, 1)]
-    curves += [Curve("margin", seed, (10, 20), (0.5, 0.7)) for seed in (0, 1)]
+def test_a_comparison_writes_curves_and_what_they_say_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    classes = np.arange(60) % 2
+    pixels = (classes[:, None, None, None] * 150 + rng.integers(0, 80, (60, 8, 8, 3))).astype(np.uint8)
+    greys = ImageSet("greys", pixels, classes, tuple(f"{number:064x}" for number in range(60)), 2)
+    plan = Plan(initial=6, batch=6, budget=12, random_budget=18, config=ProjectConfig(epochs_max=2))
+    comparison = strategies.Comparison("greys", 60, plan, ("random", "margin", "of the future"), (0, 1))
     lines = Lines("strategies", tmp_path)
-    strategies.report(lines, study, curves)
+    strategies.compare(lines, comparison, strategies.of_images(greys), processes=1)
     found = [json.loads(line) for line in lines.path.read_text().splitlines()]
+    assert sorted((line["strategy"], line["seed"]) for line in found if line["what"] == "curve") == [
+        ("margin", 0), ("margin", 1), ("random", 0), ("random", 1),
+    ]  # fmt: skip
     assert [(line["strategy"], line["labels"]) for line in found if line["what"] == "accuracy"] == [
-        ("random", 10),
-        ("random", 20),
-        ("random", 40),
-        ("margin", 10),
-        ("margin", 20),
-    ]
+        ("random", 6), ("random", 12), ("random", 18), ("margin", 6), ("margin", 12),
+    ]  # fmt: skip
     assert found[-1]["what"] == "against_random"
-    assert (found[-1]["aubc_difference"], found[-1]["accuracy_difference"]) == (0.05, 0.1)
-    assert found[-1]["random_needs"] == {"10": 10, "20": 30}
+    assert found[-1]["at_own_final"]["random_measured_to"] == 18
 
 
 def test_the_floor_commits_what_it_acknowledges(tmp_path: Path) -> None:
