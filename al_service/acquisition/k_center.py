@@ -159,19 +159,19 @@ class _Distances:
         self.nearest = torch.full((len(points),), torch.inf, dtype=torch.float32, device=points.device)
         self.seen = torch.zeros(len(points), dtype=torch.int32, device=points.device)
         few = points[:: max(1, len(points) // _ORIGIN_ROWS)]
-        self.origin = few.to(torch.float32).mean(0)
+        self.origin = _as_float32(few).mean(0)
 
     def cover(self, covered: Tensor) -> None:
         """Take all distances to samples that are covered from the start."""
         blocks = zip(self.points.split(self.block_rows), self.nearest.split(self.block_rows), strict=True)
         for points, nearest in blocks:
-            block = _Rows(points.to(torch.float32), self.origin)
+            block = _Rows(_as_float32(points), self.origin)
             for centres in covered.to(self.points.device).split(_CENTRES_AT_ONCE):
-                block.lower(nearest, centres.to(torch.float32))
+                block.lower(nearest, _as_float32(centres))
 
     def choose_first(self, position: int) -> None:
         """Take all distances to the first centre of all."""
-        self.centres[0] = self.points[position]
+        self.centres[0] = _as_float32(self.points[position])
         self.nearest = _squared_to(self.points, self.centres[0])
         self.nearest[position] = -1
         self.seen.fill_(1)
@@ -184,7 +184,7 @@ class _Distances:
             return
         stale = stale[self.seen[stale].argsort(stable=True)]
         for block in stale.split(self.block_rows):
-            rows = _Rows(self.points[block].to(torch.float32), self.origin)
+            rows = _Rows(_as_float32(self.points[block]), self.origin)
             nearest = self.nearest[block]
             for centres in self.centres[int(self.seen[block[0]]) : self.count].split(_CENTRES_AT_ONCE):
                 rows.lower(nearest, centres)
@@ -193,7 +193,7 @@ class _Distances:
 
     def choose_from(self, front: Front, positions: Tensor, squared: Tensor) -> None:
         """Choose the farthest, and again, while it lies in the front; write down which and how far."""
-        rows = _Rows(self.points[front.positions].to(torch.float32), self.origin)
+        rows = _Rows(_as_float32(self.points[front.positions]), self.origin)
         nearest = self.nearest[front.positions]
         while self.count < len(positions):
             farthest = int(nearest.argmax())
@@ -220,17 +220,23 @@ def _relative_error(centres: Tensor) -> float:
     return 4 * ((centres.shape[1] + 8) * 2.0**-24 + (0 if exact else 2 * 2.0**-8))
 
 
+def _as_float32(rows: Tensor) -> Tensor:
+    """float32; what lies beyond becomes its largest, not infinity: no difference is then NaN."""
+    largest = torch.finfo(torch.float32).max
+    return rows.clamp(-largest, largest).to(torch.float32) if rows.dtype == torch.float64 else rows.to(torch.float32)
+
+
 def _sweep_elements(points: Tensor) -> int:
     return _CPU_SWEEP_ELEMENTS if points.device.type == "cpu" else CHUNK_ELEMENTS
 
 
 def _closest_to_mean(points: Tensor) -> int:
     chunks = row_chunks(points, _sweep_elements(points))
-    total = torch.stack([chunk.to(torch.float32).sum(0, dtype=torch.float64) for chunk in chunks]).sum(0)
+    total = torch.stack([_as_float32(chunk).sum(0, dtype=torch.float64) for chunk in chunks]).sum(0)
     return int(_squared_to(points, (total / len(points)).to(torch.float32)).argmin())
 
 
 def _squared_to(points: Tensor, centre: Tensor) -> Tensor:
     """(N, D), (D,) -> (N,) squared distances by differences."""
     chunks = row_chunks(points, _sweep_elements(points))
-    return torch.cat([(chunk.to(torch.float32) - centre).square_().sum(1) for chunk in chunks])
+    return torch.cat([(_as_float32(chunk) - centre).square_().sum(1) for chunk in chunks])
