@@ -9,7 +9,7 @@ import click
 
 from benchmarks.figures import Lines
 
-NAMES = ("labelers", "learning_modes", "pretraining", "rounds", "scoring", "strategies", "training")
+NAMES = ("batch_selectors", "labelers", "learning_modes", "pretraining", "rounds", "scoring", "strategies", "training")
 
 
 @click.command()
