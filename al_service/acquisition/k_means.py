@@ -30,9 +30,9 @@ from al_service.geometry.distances import Centred, squared_distances, squared_to
 SAMPLES_PER_CLUSTER = 256
 # Below this many samples nothing is gained by drawing some.
 _SAMPLES_AT_LEAST = 1 << 15
-PASSES = 25
+PASSES = 40
 # A pass that lowers the mean squared distance by less than this share is the last.
-_GAIN_LEAST = 1e-3
+_GAIN_LEAST = 1e-4
 _PROPOSALS = 64
 
 
@@ -67,7 +67,7 @@ def k_means(embeddings: FloatArray, k: int, weights: FloatArray | None = None, *
         InvalidArrayError: not (N, D), NaN or infinity, weights of another length or below 0.
         InvalidInputError: k < 0 or k > N.
 
-    Cost: N k D multiplications for the seeds and for each of at most 25 passes; passes read at most max(256 k, 32,768)
+    Cost: N k D multiplications for the seeds and for each of at most 40 passes; passes read at most max(256 k, 32,768)
         samples. None beside the seeds where k > N / 2, since clusters of one or two have nothing to move.
 
     Random: a choice of samples where there are more than passes read, then two draws per proposed seed.

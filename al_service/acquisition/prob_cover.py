@@ -37,7 +37,8 @@ PURITY = 0.95
 # Balls looked at for delta: their share of impure ones is within 0.7 percentage points, 95 times of 100.
 PURITY_SAMPLES = 4096
 _CLUSTER_SAMPLES = 1 << 15
-_ROWS = 4096  # of the graph at once; a multiple of 8
+_ROWS = 1024  # of the graph at once, so that a block stays in the cache; a multiple of 8
+_BITS_SET = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 _UNPACKED_ROWS = 255  # whose sum fits a byte
 
 
@@ -108,15 +109,26 @@ def radius(points: Tensor, clusters: int = CLUSTERS, purity: float = PURITY) -> 
     centres = lloyd(Centred(some, view.origin), some[first].to(torch.float32) - view.origin, masses)
     labels = assign(view, centres).labels
     looked_at = _evenly_spaced(len(points), PURITY_SAMPLES).to(points.device)
-    rows, own = view.rows(looked_at), labels[looked_at]
-    squared = torch.full((len(rows),), torch.inf, device=points.device)
-    for part, others in view.blocks(len(rows)):
-        distances = squared_distances(rows, others)
-        distances.masked_fill_(own[:, None] == labels[part], torch.inf)
-        torch.minimum(squared, distances.amin(1), out=squared)
-    impure = min(math.floor((1 - purity) * len(rows) + 1e-9), len(rows) - 1)
+    squared = _squared_to_other_clusters(view, looked_at, labels)
+    impure = min(math.floor((1 - purity) * len(squared) + 1e-9), len(squared) - 1)
     bound = squared.sqrt().sort().values[impure]
     return float(torch.nextafter(bound, torch.zeros_like(bound))) if math.isfinite(bound) else math.inf
+
+
+def _squared_to_other_clusters(view: Centred, looked_at: Tensor, labels: Tensor) -> Tensor:
+    """(n,) float32 squared distance of each sample looked at to the nearest sample of another cluster."""
+    rows, own = view.rows(looked_at), labels[looked_at]
+    squared = torch.full((len(rows),), torch.inf, device=rows.device)
+    for cluster in labels.unique():
+        outside = (own != cluster).nonzero().flatten()
+        members = (labels == cluster).nonzero().flatten()
+        seen = rows[outside]
+        for part in row_slices(len(members), max(view.width, len(outside))):
+            others = view.rows(members[part])
+            # |x|^2 is added once the nearest is known.
+            closest = torch.addmm(others.square().sum(1), seen, others.T, alpha=-2).amin(1)
+            squared[outside] = torch.minimum(squared[outside], closest)
+    return (squared + rows.square().sum(1)).clamp_(min=0)
 
 
 def most_covering(points: Tensor, k: int, covered: Tensor | None, delta: float) -> tuple[Tensor, Tensor]:
@@ -166,11 +178,18 @@ class _Balls:
         self._bits = np.zeros((self._count, (self._count + 7) // 8), np.uint8)
         self._uncovered = np.ones(self._count, bool)
         self.degrees = np.zeros(self._count, np.int64)
+        sizes = torch.cat([rows.square().sum(1) for _, rows in view.blocks()])
+        # Where a ball is smaller than what a product of the longest rows can tell from nothing.
+        tiny = delta * delta < 4e-6 * float(sizes.max())
         parts = list(row_slices(self._count, 1, _ROWS))
         for number, part in enumerate(parts):
             rows = view.rows(part)
             for other in parts[number:]:
-                close = squared_distances(rows, view.rows(other)) <= delta * delta
+                others = rows if other is part else view.rows(other)
+                if tiny:
+                    close = squared_distances(rows, others) <= delta * delta
+                else:
+                    close = _products_less(rows, others, sizes[other]) >= (sizes[part, None] - delta * delta) / 2
                 if other is part:
                     # A product with itself need not be symmetric to the last bit.
                     close = close.triu(1) | close.triu(1).T
@@ -178,6 +197,8 @@ class _Balls:
                 self._write(part, other, close)
                 if other is not part:
                     self._write(other, part, close.T)
+        for part in row_slices(self._count, self._bits.shape[1]):
+            self.degrees[part] = _BITS_SET[self._bits[part]].sum(1, dtype=np.int64)
 
     def newly_covered_by(self, sample: int) -> np.ndarray:
         """Positions in the sample's ball that are in no ball yet."""
@@ -192,9 +213,14 @@ class _Balls:
             self.degrees -= rows.sum(0, dtype=np.uint8)
 
     def _write(self, part: slice, other: slice, close: Tensor) -> None:
-        self.degrees[part] += close.sum(1).cpu().numpy()
         columns = slice(other.start // 8, (other.stop + 7) // 8)
         self._bits[part, columns] = np.packbits(close.contiguous().cpu().numpy(), axis=1)
+
+
+def _products_less(rows: Tensor, others: Tensor, sizes: Tensor) -> Tensor:
+    """(n, D), (m, D), (m,) -> (n, m) products less half the others' sizes, which go along as one more column."""
+    left = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
+    return left @ torch.cat([others, -sizes[:, None] / 2], 1).T
 
 
 def _evenly_spaced(count: int, most: int) -> Tensor:
