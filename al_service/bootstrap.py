@@ -151,7 +151,7 @@ def replay_round(services: Services, project_name: str, number: int) -> dict[str
     # Rounds of before shards have one file, under another name.
     names = facts.get("scores_artifacts") or [name for name in [facts.get("scores_artifact")] if name]
     again = ScoredPool.read(read, names, candidates.sample_ids).choose(
-        record.config.strategy, facts["budget"], seed=record.seed, random_fraction=record.config.random_fraction
+        record.config.strategy, facts["budget"], seed=record.seed, **record.config.selection_options
     )
     with services.store.read() as tx:
         recorded = [

@@ -7,7 +7,7 @@ import torch
 from al_service.domain.model_kinds import ModelKind
 from al_service.domain.records import ModelRecord, Project
 from al_service.errors import InvalidInputError, NotFoundError
-from al_service.learning import checkpoints, tensor_files
+from al_service.learning import checkpoints, networks, tensor_files
 from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.networks import Network
 from al_service.learning.probe import Probe, probe_from_head
@@ -38,6 +38,35 @@ def read_checkpoint(context: WorkerContext, model: ModelRecord) -> Checkpoint:
     """The stored checkpoint, put together with its backbone where it holds only a head."""
     artifacts = context.services.artifacts
     return checkpoints.from_bytes(artifacts.get(model.artifact), model.artifact, read_backbone=artifacts.get)
+
+
+def starting_network(context: WorkerContext, inputs: RoundInputs) -> Network:
+    """The network that the round's training starts from, by the project's settings.
+
+    Raises:
+        InvalidInputError: weights=pretrained, and no backbone was trained yet.
+    """
+    config, record = inputs.config, inputs.record
+    is_pretrained = config.weights == "pretrained"
+    network = networks.build(
+        config.network,
+        len(record.class_names),
+        inputs.image_px,
+        weights="none" if is_pretrained else config.weights,
+        # A frozen backbone is the same in every round, also one that nobody trained: its embeddings are kept.
+        seed=config.seed if config.training_mode == "probe" else record.seed,
+    )
+    if is_pretrained:
+        backbone = find_fitting_backbone(context, record.project_id, network)
+        if backbone is None:
+            name = inputs.project.name
+            raise InvalidInputError(
+                f"weights=pretrained, and {name} has no pretrained backbone for {network.name} at "
+                f"{network.image_px} px yet: run `al pretrain {name}`, or choose others with "
+                f"`al project set {name} weights=none`"
+            )
+        checkpoints.load_backbone(network, context.services.artifacts.get(backbone.artifact), backbone.name)
+    return network
 
 
 def find_fitting_backbone(context: WorkerContext, project_id: int, network: Network) -> ModelRecord | None:

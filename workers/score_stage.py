@@ -14,6 +14,7 @@ from al_service.acquisition.scored_pool import ScoredPool
 from al_service.domain.records import ModelRecord, Round
 from al_service.domain.states import Stage
 from al_service.domain.strategy_names import STRATEGIES
+from al_service.errors import InvalidInputError
 from al_service.learning import device
 from al_service.learning.inference import Inference, head_outputs, predict
 from al_service.learning.mc_dropout import drops_in_head_only
@@ -23,15 +24,25 @@ from al_service.loop.rounds import StageResult
 from al_service.loop.shards import shard_size
 from workers.caches import Rows, embeddings_of, embeddings_of_round, pixels_of
 from workers.context import WorkerContext
-from workers.models import scoring_network
-from workers.round_inputs import precision_of, round_of
+from workers.models import scoring_network, starting_network
+from workers.round_inputs import precision_of, read_round_inputs, round_of
 from workers.running import JobRun
+
+#: Images that a first look takes in: enough for clusters to be those of the pool, seconds on a CPU at 32 px.
+FIRST_LOOK_SAMPLES = 10_000
+#: Second word of the seed of that draw; see select_stage.
+FIRST_LOOK_DRAW = 3
 
 
 def score(context: WorkerContext, run: JobRun) -> None:
-    """Score a small pool at once; cut a large one into shards, a job each."""
+    """Score a small pool at once; cut a large one into shards, a job each. Without a model, look at some of it."""
     with context.services.store.read() as tx:
         record = round_of(tx, run)
+        model = tx.models.find_of_round(record.id)
+    if model is None:
+        _look_first(context, run, record)
+        return
+    with context.services.store.read() as tx:
         unlabelled = tx.samples.counts(record.project_id).unlabelled
         size = shard_size(unlabelled, record.config.score_shard_samples)
         ranges = tx.samples.selectable_ranges(record.project_id, size)
@@ -41,6 +52,40 @@ def score(context: WorkerContext, run: JobRun) -> None:
         context.services.rounds.fan_out(run.job, payloads)
         return
     facts, unreadable = _score_range(context, run, record, first_id=None, last_id=None, with_labelled=True)
+    result = StageResult(facts, Stage.SELECT, unreadable=unreadable)
+    context.services.rounds.complete_stage(run.job, Stage.SCORE, result)
+
+
+def _look_first(context: WorkerContext, run: JobRun, record: Round) -> None:
+    """Embeddings of some of the pool by the network that training will start from: what a first batch is chosen by.
+
+    Of a large pool some are drawn, so that people do not wait for their first image.
+    """
+    inputs = read_round_inputs(context, run)
+    with context.services.store.read() as tx:
+        pool = tx.samples.selectable(record.project_id)
+    most = max(FIRST_LOOK_SAMPLES, 2 * record.config.labels_per_round)
+    drawn = np.sort(np.random.default_rng([record.seed, FIRST_LOOK_DRAW]).permutation(len(pool))[:most])
+    some = [pool[position] for position in drawn]
+    try:
+        network = starting_network(context, inputs)
+    except InvalidInputError as error:
+        # No backbone yet: the first batch is drawn at random, and training says what to do once there are labels.
+        result = StageResult({"skipped": error.message}, Stage.SELECT)
+        context.services.rounds.complete_stage(run.job, Stage.SCORE, result)
+        return
+    rows = embeddings_of(context, run, network, [sha256 for _, sha256 in some])
+    known = embeddings_of(context, run, network, [row.sha256 for row in inputs.labelled]) if inputs.labelled else None
+    sample_ids = np.array([sample_id for sample_id, _ in some], np.int64)
+    scored = ScoredPool(
+        sample_ids[rows.positions],
+        embeddings=np.asarray(rows.values[:]),
+        labelled_embeddings=None if known is None else np.asarray(known.values[:]),
+    )
+    name = f"rounds/{record.id}/scores-{run.job.id}-{run.job.attempt}.npz"
+    context.services.artifacts.put(name, scored.to_bytes())
+    facts = {"artifact": name, "first_look": True, "scored": len(rows.positions), "unreadable": len(rows.unreadable)}
+    unreadable = np.delete(sample_ids, rows.positions).tolist()
     result = StageResult(facts, Stage.SELECT, unreadable=unreadable)
     context.services.rounds.complete_stage(run.job, Stage.SCORE, result)
 

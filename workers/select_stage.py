@@ -30,14 +30,14 @@ def select(context: WorkerContext, run: JobRun) -> None:
         record = round_of(tx, run)
         selectable = [sample_id for sample_id, _ in tx.samples.selectable(record.project_id)]
         held = tx.queue.held_sample_ids(record.project_id)
-        evaluation_ids = tx.samples.unlabelled_evaluation_ids(record.project_id)
+        evaluation_ids = sorted(set(tx.samples.unlabelled_evaluation_ids(record.project_id)) - held)
         counts = tx.samples.counts(record.project_id)
     config, artifacts = record.config, score_artifacts(record.stage_record(Stage.SCORE).result)
     free = np.setdiff1d(np.array(selectable, np.int64), np.array(sorted(held), np.int64))
     candidates = ScoredPool.read(services.artifacts.get, artifacts, free)
     left = max(0, config.label_budget - counts.all_labelled) if config.label_budget else len(free)
     budget = min(config.labels_per_round, left)
-    batch = candidates.choose(config.strategy, budget, seed=record.seed, random_fraction=config.random_fraction)
+    batch = candidates.choose(config.strategy, budget, seed=record.seed, **config.selection_options)
     chosen = _picks(batch, 0)
     missing = max(0, config.evaluation_labels - counts.evaluation_labelled)
     chosen += _evaluation_picks(evaluation_ids, missing, len(chosen), config, record.seed)
@@ -50,6 +50,7 @@ def select(context: WorkerContext, run: JobRun) -> None:
         "candidates": len(candidates.sample_ids),
         "budget": budget,
         "evaluation_picks": len(chosen) - len(batch),
+        **batch.facts,
     }
     services.rounds.complete_stage(
         run.job,
@@ -67,8 +68,8 @@ def select(context: WorkerContext, run: JobRun) -> None:
 def _reserve(candidates: ScoredPool, batch: Selection, left: int, config: ProjectConfig, seed: int) -> Selection:
     """What people get who finish the batch while the next round trains: chosen as if the batch were labelled."""
     count = min(left, round(config.reserve_factor * config.labels_per_round))
-    return candidates.after_choosing(batch.sample_ids).choose(
-        config.strategy, count, seed=[seed, RESERVE_DRAW], random_fraction=config.random_fraction
+    return candidates.choose(
+        config.strategy, count, seed=[seed, RESERVE_DRAW], already_chosen=batch.sample_ids, **config.selection_options
     )
 
 

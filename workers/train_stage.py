@@ -27,13 +27,7 @@ from al_service.loop.ports import LabelledImage
 from al_service.loop.rounds import StageResult, data_fingerprint
 from workers.caches import Rows, embeddings_of, pixels_of
 from workers.context import WorkerContext
-from workers.models import (
-    find_fitting_backbone,
-    find_last_head,
-    keep_warm,
-    read_checkpoint,
-    registered_backbone,
-)
+from workers.models import find_last_head, keep_warm, read_checkpoint, registered_backbone, starting_network
 from workers.round_inputs import RoundInputs, class_indices, precision_of, read_round_inputs
 from workers.running import JobRun
 from workers.training_states import KeptStates
@@ -50,9 +44,9 @@ def train(context: WorkerContext, run: JobRun) -> None:
     """Train on the labels up to the round's watermark, measure on the evaluation set, store the checkpoint."""
     inputs = read_round_inputs(context, run)
     if (why := _too_little(inputs.labelled)) is not None:
-        _skip(context, run, why)
+        _skip(context, run, inputs, why)
         return
-    network = _starting_network(context, inputs)
+    network = starting_network(context, inputs)
     material = _Material(context, run, inputs, network)
     labelled = material.of([row.sha256 for row in inputs.labelled])
     readable = [inputs.labelled[position] for position in labelled.positions]
@@ -62,7 +56,7 @@ def train(context: WorkerContext, run: JobRun) -> None:
             "are damaged there. Bring the files back and retry the job: the labels are kept."
         )
     if (why := _too_little(readable)) is not None:
-        _skip(context, run, why)
+        _skip(context, run, inputs, why)
         return
     _clear_states_of_over_rounds(context, inputs)
     states = KeptStates(context.services.artifacts, _states_prefix(inputs.record.id))
@@ -91,32 +85,10 @@ def _too_little(labelled: Sequence[LabelledImage]) -> str | None:
     return f"{len(labelled)} labels of {classes}; a model needs {CLASSES_TO_TRAIN}"
 
 
-def _skip(context: WorkerContext, run: JobRun, why: str) -> None:
-    context.services.rounds.complete_stage(run.job, Stage.TRAIN, StageResult({"skipped": why}, Stage.SELECT))
-
-
-def _starting_network(context: WorkerContext, inputs: RoundInputs) -> networks.Network:
-    config, record = inputs.config, inputs.record
-    is_pretrained = config.weights == "pretrained"
-    network = networks.build(
-        config.network,
-        len(record.class_names),
-        inputs.image_px,
-        weights="none" if is_pretrained else config.weights,
-        # A frozen backbone is the same in every round, also one that nobody trained: its embeddings are kept.
-        seed=config.seed if config.training_mode == PROBE else record.seed,
-    )
-    if is_pretrained:
-        backbone = find_fitting_backbone(context, record.project_id, network)
-        if backbone is None:
-            name = inputs.project.name
-            raise InvalidInputError(
-                f"weights=pretrained, and {name} has no pretrained backbone for {network.name} at "
-                f"{network.image_px} px yet: run `al pretrain {name}`, or choose others with "
-                f"`al project set {name} weights=none`"
-            )
-        checkpoints.load_backbone(network, context.services.artifacts.get(backbone.artifact), backbone.name)
-    return network
+def _skip(context: WorkerContext, run: JobRun, inputs: RoundInputs, why: str) -> None:
+    # Without a model a strategy with a cold start still looks at embeddings.
+    following = Stage.SCORE if STRATEGIES[inputs.config.strategy].cold_start else Stage.SELECT
+    context.services.rounds.complete_stage(run.job, Stage.TRAIN, StageResult({"skipped": why}, following))
 
 
 class _Material:

@@ -6,7 +6,7 @@ kind they were given. No score and no selector checks anything by itself.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -80,11 +80,13 @@ class Selection:
             or chosen sample at that moment; None where there is none (random picks of a strategy without scores, the
             first centre of all).
         reasons: per pick plain data for al_service.domain.reasons: {"code": ..., "between": [class_index, ...], ...}.
+        facts: what the strategy says of the whole selection, JSON-able; of "auto": {"regime": ..., "why": ...}.
     """
 
     sample_ids: tuple[int, ...] | tuple[str, ...]
     scores: tuple[float | None, ...]
     reasons: tuple[dict[str, Any], ...]
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sample_ids)

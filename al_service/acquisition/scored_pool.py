@@ -121,15 +121,6 @@ class ScoredPool:
         rows_of = {name: room[:filled] for name, room in rooms.items()}
         return cls(sample_ids[:filled], **rows_of, labelled_embeddings=labelled)
 
-    def after_choosing(self, chosen: Sequence[Any]) -> "ScoredPool":
-        """The pool without these samples, which count as labelled from here on: what the next batch is drawn from."""
-        taken = np.isin(self.sample_ids, np.asarray(chosen, self.sample_ids.dtype))
-        left = self.restricted_to(self.sample_ids[~taken])
-        if self.embeddings is None:
-            return left
-        parts = [part for part in (self.labelled_embeddings, self.embeddings[taken]) if part is not None]
-        return replace(left, labelled_embeddings=np.concatenate(parts))
-
     def restricted_to(self, sample_ids: np.ndarray) -> "ScoredPool":
         """Only these samples (those of them that are here), in this object's order."""
         keep = np.isin(self.sample_ids, sample_ids)
@@ -145,21 +136,39 @@ class ScoredPool:
             sampled_probabilities=rows(self.sampled_probabilities),
         )
 
-    def choose(self, strategy: str, budget: int, *, seed: int | Sequence[int], random_fraction: float) -> Selection:
+    def choose(
+        self,
+        strategy: str,
+        budget: int,
+        *,
+        seed: int | Sequence[int],
+        already_chosen: Sequence[Any] = (),
+        random_fraction: float = 0.0,
+        **options: Any,
+    ) -> Selection:
         """Choose `budget` samples (all, when there are fewer) by a strategy; the same seed gives the same ids.
 
-        A pool that no model has seen is drawn from at random, with the reason `first_look`.
+        A pool that no model has seen is drawn from at random, with the reason `first_look`, unless the strategy has a
+        cold start and there are embeddings.
+
+        Args:
+            already_chosen: ids of this pool that count as labelled: a reserve is chosen as if the batch were.
+            random_fraction, options: as in `strategies.Strategy.select`.
 
         Raises:
-            UnknownStrategyError, InvalidArrayError: as `strategies.Strategy.select`.
+            UnknownStrategyError, InvalidArrayError, InvalidInputError: as `strategies.Strategy.select`.
         """
         rng = np.random.default_rng(seed)
         pool = PoolArrays(
             self.sample_ids, self.probabilities, self.embeddings, self.sampled_probabilities, self.labelled_embeddings
         )
-        size = min(budget, len(pool))
-        if self.probabilities is None:
-            drawn = strategies.get("random").select(pool, size, rng=rng)
+        size = min(budget, len(pool) - len(already_chosen))
+        chosen = strategies.get(strategy)
+        has_no_model = self.probabilities is None and self.sampled_probabilities is None
+        if has_no_model and not (chosen.needs.cold_start and self.embeddings is not None):
+            drawn = strategies.get("random").select(pool, size, rng=rng, already_chosen=already_chosen)
             reason: dict[str, Any] = {"code": "first_look" if strategy != "random" else "random"}
             return replace(drawn, reasons=tuple(dict(reason) for _ in drawn.reasons))
-        return strategies.get(strategy).select(pool, size, rng=rng, random_fraction=random_fraction)
+        return chosen.select(
+            pool, size, rng=rng, already_chosen=already_chosen, random_fraction=random_fraction, **options
+        )

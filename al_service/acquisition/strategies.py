@@ -2,7 +2,7 @@
 
 A strategy puts the pool in order of sample id before anything else. So the answer does not depend on the order in which
 the pool was read, ties go to the lower id, and one seed draws the same ids. The names and what each needs are in
-al_service/domain/strategy_names.py.
+al_service/domain/strategy_names.py; how each chooses is in choosers.py and auto.py.
 
 Every strategy may give a slice of its budget to chance (`random_fraction`). The slice is drawn first, from the whole
 pool and whatever the scores say, so that it stays a fair sample of the pool; the strategy then chooses from what
@@ -10,16 +10,13 @@ remains and knows the slice as taken.
 """
 
 import itertools
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from al_service.acquisition import scores as score_registry
+from al_service.acquisition import choosers
 from al_service.acquisition.arrays import (
     InvalidArrayError,
     PoolArrays,
@@ -28,32 +25,13 @@ from al_service.acquisition.arrays import (
     check_fraction,
     to_tensor,
 )
-from al_service.acquisition.selectors import farthest_first, highest, random_choice
+from al_service.acquisition.auto import by_auto
+from al_service.acquisition.candidates import Candidates, Chooser, Options
+from al_service.acquisition.choosers import by_geometry, by_margin_then, by_score
+from al_service.acquisition.limits import within_limits
+from al_service.acquisition.ranking import random_choice
 from al_service.domain.strategy_names import STRATEGIES, StrategyNeeds, get_strategy_needs
 from al_service.errors import InvalidInputError
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """The pool in order of id: the arrays in need by name; positions that chance has taken; those free, rising."""
-
-    arrays: dict[str, Tensor]
-    labelled_embeddings: Tensor | None
-    taken: Tensor
-    free: Tensor
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """Positions in order of choice, their scores, and the scores of the taken ones where the strategy has such."""
-
-    positions: Tensor
-    scores: list[float | None]
-    reasons: list[dict[str, Any]]
-    scores_of_taken: list[float | None]
-
-
-_Chooser = Callable[[_Candidates, int, int], _Choice]
 
 
 @dataclass(frozen=True)
@@ -61,7 +39,7 @@ class Strategy:
     """A way of choosing; get one with `get`."""
 
     needs: StrategyNeeds
-    _choose: _Chooser
+    _choose: Chooser
 
     @property
     def name(self) -> str:
@@ -76,39 +54,58 @@ class Strategy:
         rng: np.random.Generator,
         random_fraction: float = 0.0,
         prefilter_factor: int = 10,
+        class_cap: float = 1.0,
+        duplicate_radius: float = 0.0,
+        already_chosen: Sequence[int] | Sequence[str] = (),
     ) -> Selection:
         """Choose `budget` samples, in order of choice: the random slice first, then the strategy's own picks.
 
         Args:
-            pool: with the arrays that `needs` names.
-            budget: 0 <= budget <= N.
-            rng: read for the random slice (and by "random") only.
+            pool: with the arrays that `needs` names. Strategies with a cold start need embeddings only while there is
+                no model (probabilities are None).
+            budget: 0 <= budget <= N less those already chosen.
+            rng: read for the random slice, and by strategies that draw.
             random_fraction: share of the budget drawn uniformly from the whole pool, rounded to whole samples, half up;
                 reason code "random".
             prefilter_factor: strategies with a "+" diversify within this many times the budget, best scores first;
                 at least 1.
+            class_cap: most of the strategy's own picks that one predicted class may take, as a share in (0, 1].
+            duplicate_radius: picks keep this distance from each other and from what is labelled, as a share of the
+                usual (median) distance in the pool; 0 for no such limit. Needs embeddings.
+            already_chosen: ids of the pool that count as labelled, e.g. of the batch that people work on.
 
         Raises:
             InvalidArrayError: the pool lacks an array that this strategy needs.
-            InvalidInputError: budget above N or negative, random_fraction outside [0, 1], prefilter_factor < 1.
+            InvalidInputError: budget too large or negative, a fraction outside its range, prefilter_factor < 1, or an
+                id that is not in the pool.
 
-        Random: one permutation of the pool from rng.
+        Random: one permutation of the pool from rng, then what the strategy draws.
         """
-        budget = check_count(budget, len(pool), name="budget")
         random_fraction = check_fraction(random_fraction, name="random_fraction")
-        if check_count(prefilter_factor, 2**31, name="prefilter_factor") < 1:
-            raise InvalidInputError("prefilter_factor is 0, expected at least 1")
-        _check_needs(self.needs, pool)
-        order = sorted(range(len(pool)), key=pool.sample_ids.__getitem__)
+        options = Options(
+            check_count(prefilter_factor, 2**31, name="prefilter_factor"),
+            check_fraction(class_cap, name="class_cap"),
+            check_fraction(duplicate_radius, name="duplicate_radius"),
+        )
+        if options.prefilter_factor < 1 or options.class_cap == 0:
+            raise InvalidInputError(
+                f"prefilter_factor is {prefilter_factor} and class_cap {class_cap}; expected at least 1 and above 0"
+            )
+        names_read = _names_to_read(self.needs, pool, options)
+        order = np.argsort(np.array(pool.sample_ids), kind="stable")
+        before = _places(pool.sample_ids, already_chosen, order)
+        budget = check_count(budget, len(pool) - len(before), name="budget")
         by_chance = budget if self.name == "random" else int(np.floor(random_fraction * budget + 0.5))
-        taken = random_choice(len(pool), by_chance, rng)
-        candidates = _candidates(pool, self.needs, order, taken)
-        choice = self._choose(candidates, budget - by_chance, prefilter_factor)
-        positions = [*taken.tolist(), *choice.positions.tolist()]
+        free = np.setdiff1d(np.arange(len(pool)), before)
+        slice_ = free[random_choice(len(free), by_chance, rng)]
+        candidates = _candidates(pool, names_read, order, np.concatenate([before, slice_]))
+        choice = within_limits(self._choose, candidates, budget - by_chance, options, rng)
+        positions = [*slice_.tolist(), *choice.positions.tolist()]
         return Selection(
             sample_ids=tuple(pool.sample_ids[order[position]] for position in positions),
-            scores=(*choice.scores_of_taken, *choice.scores),
-            reasons=(*({"code": "random"} for _ in taken), *choice.reasons),
+            scores=(*choice.scores_of_taken[len(before) : len(before) + by_chance], *choice.scores),
+            reasons=(*({"code": "random"} for _ in slice_), *choice.reasons),
+            facts=choice.facts,
         )
 
 
@@ -130,30 +127,42 @@ def get(name: str) -> Strategy:
     return _STRATEGIES[get_strategy_needs(name).name]
 
 
-def _check_needs(needs: StrategyNeeds, pool: PoolArrays) -> None:
-    for name in _array_names(needs):
+def _names_to_read(needs: StrategyNeeds, pool: PoolArrays, options: Options) -> list[str]:
+    """Arrays that the strategy or a limit reads of this pool."""
+    if needs.cold_start and pool.probabilities is None and pool.sampled_probabilities is None:
+        wanted = ["embeddings"]
+    else:
+        wanted = list(needs.arrays)
+    for name in wanted:
         if getattr(pool, name) is None:
             raise InvalidArrayError(f"strategy {needs.name!r} needs {name}, and the pool has none", strategy=needs.name)
+    limits = {"probabilities": options.class_cap < 1, "embeddings": options.duplicate_radius > 0}
+    there = [name for name, is_read in limits.items() if is_read and getattr(pool, name) is not None]
+    return list(dict.fromkeys([*wanted, *there]))
 
 
-def _array_names(needs: StrategyNeeds) -> list[str]:
-    table = (
-        (needs.needs_probabilities, "probabilities"),
-        (needs.needs_embeddings, "embeddings"),
-        (needs.needs_sampled, "sampled_probabilities"),
-    )
-    return [name for needed, name in table if needed]
+def _places(
+    sample_ids: Sequence[int] | Sequence[str] | np.ndarray, chosen: Sequence[object], order: np.ndarray
+) -> np.ndarray:
+    """Places in the order by id of some ids."""
+    if not len(chosen):
+        return np.empty(0, np.int64)
+    place_of = {sample_ids[position]: place for place, position in enumerate(order.tolist())}
+    unknown = [one for one in chosen if one not in place_of]
+    if unknown:
+        raise InvalidInputError(f"already_chosen holds {unknown[0]!r}, which is not in the pool")
+    return np.array([place_of[one] for one in chosen], np.int64)
 
 
-def _candidates(pool: PoolArrays, needs: StrategyNeeds, order: list[int], taken: np.ndarray) -> _Candidates:
-    in_order = all(before < after for before, after in itertools.pairwise(order))
+def _candidates(pool: PoolArrays, names_read: list[str], order: np.ndarray, taken: np.ndarray) -> Candidates:
+    in_order = all(before < after for before, after in itertools.pairwise(order.tolist()))
     arrays = {}
-    for name in _array_names(needs):
+    for name in names_read:
         tensor = to_tensor(getattr(pool, name), name)
-        arrays[name] = tensor if in_order else tensor[torch.tensor(order, device=tensor.device)]
+        arrays[name] = tensor if in_order else tensor[torch.from_numpy(order).to(tensor.device)]
     free = np.setdiff1d(np.arange(len(pool)), taken)
     labelled = pool.labelled_embeddings
-    return _Candidates(
+    return Candidates(
         arrays=arrays,
         labelled_embeddings=None if labelled is None else to_tensor(labelled, "labelled_embeddings"),
         taken=torch.from_numpy(taken),
@@ -161,73 +170,31 @@ def _candidates(pool: PoolArrays, needs: StrategyNeeds, order: list[int], taken:
     )
 
 
-def _nothing_more(candidates: _Candidates, k: int, prefilter_factor: int) -> _Choice:
-    """For "random": chance has taken the whole budget."""
-    return _Choice(candidates.free[:0], [], [], [None] * len(candidates.taken))
-
-
-def _by_score(score_name: str, reason_code: str) -> _Chooser:
-    score = score_registry.get(score_name)
-
-    def choose(candidates: _Candidates, k: int, prefilter_factor: int) -> _Choice:
-        outputs = candidates.arrays[score.needs]
-        values = to_tensor(score.function(outputs), "scores").cpu()
-        best = candidates.free[highest(values[candidates.free], k)]
-        reasons = [{"code": reason_code, "between": pair} for pair in _likeliest_two(outputs, best)]
-        return _Choice(best, values[best].tolist(), reasons, values[candidates.taken].tolist())
-
-    return choose
-
-
-def _by_coverage(candidates: _Candidates, k: int, prefilter_factor: int) -> _Choice:
-    positions, distances = _farthest_of(candidates, candidates.free, k)
-    scores = [distance if math.isfinite(distance) else None for distance in distances]
-    reasons: list[dict[str, Any]] = [
-        {"code": "far"} if distance is None else {"code": "far", "distance": distance} for distance in scores
-    ]
-    return _Choice(positions, scores, reasons, [None] * len(candidates.taken))
-
-
-def _by_margin_then_coverage(candidates: _Candidates, k: int, prefilter_factor: int) -> _Choice:
-    probabilities = candidates.arrays["probabilities"]
-    values = to_tensor(score_registry.margin(probabilities), "scores").cpu()
-    # In order of margin, so that of equally far samples the less certain one is taken.
-    closest = candidates.free[highest(values[candidates.free], prefilter_factor * k)]
-    positions, distances = _farthest_of(candidates, closest, k)
-    pairs = _likeliest_two(probabilities, positions)
-    reasons: list[dict[str, Any]] = [{"code": "margin+far", "between": pair} for pair in pairs]
-    for reason, distance in zip(reasons, distances, strict=True):
-        if math.isfinite(distance):
-            reason["distance"] = distance
-    return _Choice(positions, values[positions].tolist(), reasons, values[candidates.taken].tolist())
-
-
-def _farthest_of(candidates: _Candidates, among: Tensor, k: int) -> tuple[Tensor, list[float]]:
-    """k-center among some positions; what is labelled and what chance has taken is covered already."""
-    embeddings = candidates.arrays["embeddings"]
-    covered = [embeddings[candidates.taken.to(embeddings.device)]]
-    if candidates.labelled_embeddings is not None:
-        covered.append(candidates.labelled_embeddings.to(embeddings))
-    points = embeddings[among.to(embeddings.device)]
-    picks, distances = farthest_first(points, k, torch.cat(covered))
-    return among[picks.cpu()], distances.tolist()
-
-
-def _likeliest_two(outputs: Tensor, positions: Tensor) -> list[list[int]]:
-    """Per position the two likeliest class indices, of the mean pass where there are several passes."""
-    rows = outputs[positions.to(outputs.device)].to(torch.float64)
-    means = rows if rows.dim() == 2 else rows.mean(1)  # (K, M, C) -> (K, C)
-    return torch.sort(means, dim=1, descending=True, stable=True).indices[:, :2].tolist()
-
-
-_CHOOSERS: dict[str, _Chooser] = {
-    "random": _nothing_more,
-    "least_confidence": _by_score("least_confidence", "uncertain"),
-    "margin": _by_score("margin", "margin"),
-    "ratio": _by_score("ratio", "margin"),
-    "entropy": _by_score("entropy", "uncertain"),
-    "bald": _by_score("bald", "disagreement"),
-    "k_center": _by_coverage,
-    "margin+k_center": _by_margin_then_coverage,
+_CHOOSERS: dict[str, Chooser] = {
+    "random": choosers.nothing_more,
+    "least_confidence": by_score("least_confidence", "uncertain"),
+    "margin": by_score("margin", "margin"),
+    "ratio": by_score("ratio", "margin"),
+    "entropy": by_score("entropy", "uncertain"),
+    "bald": by_score("bald", "disagreement"),
+    "k_center": by_geometry(choosers.by_k_center, "far", says_distance=True),
+    "margin+k_center": by_margin_then(choosers.farthest_of_closest, "margin+far"),
+    "predictive_entropy": by_score("predictive_entropy", "uncertain"),
+    "mean_std": by_score("mean_std", "disagreement"),
+    "variation_ratio": by_score("variation_ratio", "disagreement"),
+    "vote_entropy": by_score("vote_entropy", "disagreement"),
+    "mean_kl": by_score("mean_kl", "disagreement"),
+    "expected_gradient_length": by_score("expected_gradient_length", "gradient"),
+    "power_margin": choosers.by_power,
+    "class_quota": choosers.by_quota,
+    "k_means": by_geometry(choosers.by_medoids, "typical"),
+    "typiclust": by_geometry(choosers.by_typiclust, "typical"),
+    "prob_cover": by_geometry(choosers.by_prob_cover, "typical"),
+    "herding": by_geometry(choosers.by_herding, "typical"),
+    "margin+facility_location": by_margin_then(choosers.representatives_of_closest, "margin+typical"),
+    "cluster_margin": choosers.by_cluster_margin,
+    "badge": choosers.by_badge,
+    "batch_bald": choosers.by_batch_bald,
+    "auto": by_auto,
 }
 _STRATEGIES = {name: Strategy(STRATEGIES[name], choose) for name, choose in _CHOOSERS.items()}

@@ -53,7 +53,23 @@ class ProjectConfig:
     image_px: int = _setting(
         0, "side of the square the model sees, in pixels; 0 = chosen from the images", low=0, high=1024
     )
-    strategy: str = _setting("margin+k_center", "which samples to ask next", choices=tuple(STRATEGIES))
+    strategy: str = _setting(
+        "auto",
+        "which samples to ask next; auto: typical ones while labels are few, then uncertain ones that stand for many",
+        choices=tuple(STRATEGIES),
+    )
+    prefilter_factor: int = _setting(
+        10, "strategies with a + diversify within so many times the batch, the least certain first", low=1, high=10_000
+    )
+    class_cap: float = _setting(
+        1.0, "largest share of a batch that one predicted class may take; 1 = no limit", low=0.01, high=1.0
+    )
+    duplicate_radius: float = _setting(
+        0.0,
+        "images closer than this share of the usual distance are not asked together; 0 = no limit, 0.1 to 0.3 usual",
+        low=0.0,
+        high=1.0,
+    )
     labels_per_round: int = _setting(50, "how many samples a round asks for", low=1, high=1_000_000)
     trigger_labels: int = _setting(
         0,
@@ -164,6 +180,12 @@ class ProjectConfig:
             InvalidConfigError: a value is out of range or a key is unknown.
         """
         return cls().with_values(data)
+
+    @property
+    def selection_options(self) -> dict[str, Any]:
+        """What the settings say of how a batch is chosen, as `acquisition.strategies.Strategy.select` takes it."""
+        names = ("random_fraction", "prefilter_factor", "class_cap", "duplicate_radius")
+        return {name: getattr(self, name) for name in names}
 
     def with_values(self, values: dict[str, Any]) -> "ProjectConfig":
         """A changed copy; text (from a command line) is converted to the field's type.

@@ -295,7 +295,7 @@ class QueueRows(Protocol):
         """Turn open leases whose time is over into expired ones; how many."""
 
     def askable(self, sample_ids: Sequence[int]) -> set[int]:
-        """Those of the samples that are unlabelled and that no open selection asks for."""
+        """Those of the samples that are unlabelled, that no open selection asks for and that nobody holds."""
 
     def held_sample_ids(self, project_id: int) -> set[int]:
         """Samples that somebody holds a lease on."""

@@ -72,10 +72,18 @@ SKIPPED = MAY_BE_GIVEN.where(
     selections.c.sample_id.in_(SKIPPED_SAMPLES), ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
 )
 IS_ASKED = sa.exists().where(OTHER.c.sample_id == selections.c.sample_id, is_(OTHER.c.state, SelectionState.OPEN))
+#: Samples that somebody holds by any selection, also by one that left the queue with its round. Leases are few, and
+#: the statement is not tied to a row, so it runs once.
+IN_HANDS = (
+    sa.select(OTHER.c.sample_id)
+    .select_from(OTHER.join(assignments, assignments.c.selection_id == OTHER.c.id))
+    .where(is_(assignments.c.state, AssignmentState.OPEN))
+)
 #: The statement of `open_reserve`; parameters: project_id, limit.
 WAITING = (
     sa.select(selections.c.id)
     .where(selections.c.project_id == PROJECT_ID, RESERVE, is_(SAMPLE_STATE, SampleState.UNLABELLED), ~IS_ASKED)
+    .where(selections.c.sample_id.not_in(IN_HANDS))
     .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
     .limit(sa.bindparam("limit", type_=ID))
 )
@@ -160,9 +168,11 @@ class SqlSelectionRows:
         return selection_from(row)
 
     def askable(self, sample_ids: Sequence[int]) -> set[int]:
-        """Those of the samples that are unlabelled and that no open selection asks for."""
+        """Those of the samples that are unlabelled, that no open selection asks for and that nobody holds."""
         asked = sa.exists().where(selections.c.sample_id == samples.c.id, OPEN)
-        free = sa.select(samples.c.id).where(is_(samples.c.state, SampleState.UNLABELLED), ~asked)
+        free = sa.select(samples.c.id).where(
+            is_(samples.c.state, SampleState.UNLABELLED), ~asked, samples.c.id.not_in(IN_HANDS)
+        )
         found: set[int] = set()
         for part in chunks(sample_ids):
             found.update(self._connection.execute(free.where(samples.c.id.in_(part))).scalars())

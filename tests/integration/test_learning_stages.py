@@ -144,6 +144,42 @@ class TestCaches:
         assert loop.services.rounds.get("digits", 3).state is RoundState.ANNOTATING
 
 
+class TestFirstLook:
+    """The first batch of a project that nobody has labelled anything of."""
+
+    def reasons(self, loop: Loop, number: int) -> set[str]:
+        record = loop.services.rounds.get("digits", number)
+        with loop.services.store.read() as tx:
+            return {
+                str(row.reason["code"]) for row in tx.queue.selections(record.id) if row.reason["code"] != "evaluation"
+            }
+
+    def test_auto_chooses_typical_images_before_there_is_a_model(self, loop: Loop, digits: Path, mia: User) -> None:
+        a_loop_over(loop, digits)
+        first = loop.services.rounds.get("digits", 1)
+        assert self.reasons(loop, 1) == {"random", "typical"}
+        assert first.stage_record(Stage.SELECT).result["regime"] == "cover"
+        assert "no model" in first.stage_record(Stage.SELECT).result["why"]
+        loop.answer_all("digits", mia)
+        loop.work()
+        second = loop.services.rounds.get("digits", 2)
+        assert self.reasons(loop, 2) == {"random", "margin+typical"}
+        assert second.stage_record(Stage.SELECT).result["regime"] == "uncertain"
+        for number in (1, 2):
+            assert replay_round(loop.services, "digits", number)["identical"]
+
+    def test_strategies_without_a_cold_start_begin_at_random(self, loop: Loop, digits: Path) -> None:
+        a_loop_over(loop, digits, strategy="margin")
+        assert self.reasons(loop, 1) == {"first_look"}
+
+    def test_a_backbone_that_is_not_there_yet_keeps_nobody_waiting(self, loop: Loop, digits: Path) -> None:
+        a_loop_over(loop, digits, weights="pretrained")
+        record = loop.services.rounds.get("digits", 1)
+        assert record.state is RoundState.ANNOTATING
+        assert self.reasons(loop, 1) == {"first_look"}
+        assert "al pretrain" in record.stage_record(Stage.SCORE).result["skipped"]
+
+
 class TestEmbeddingsOfARound:
     """A network that a round trained sees an image once, whatever becomes of the jobs."""
 
@@ -191,7 +227,7 @@ class TestEmbeddingsOfARound:
     def test_dropout_inside_the_backbone_is_not_taken_from_kept_embeddings(
         self, loop: Loop, digits: Path, mia: User
     ) -> None:
-        a_loop_over(loop, digits, strategy="bald", network="vgg11", image_px=32, epochs_max=1, mc_passes=3)
+        a_loop_over(loop, digits, strategy="bald", network="alexnet", image_px=64, epochs_max=1, mc_passes=3)
         loop.answer_all("digits", mia)
         loop.work()
         sampled = scores_of(loop, 2).sampled_probabilities
@@ -425,3 +461,21 @@ def stop_after(loop: Loop, states: int, where: str = "training-") -> None:
     from dataclasses import replace
 
     current.services = replace(loop.services, artifacts=Counting())
+
+
+def test_an_evaluation_image_that_somebody_holds_is_not_asked_of_another_after_a_cancelled_round(
+    loop: Loop, digits: Path, mia: User
+) -> None:
+    tom = loop.person("tom")
+    loop.truth = truth_of(digits)
+    settings = {"labels_per_round": 10, "evaluation_labels": 5, "holdout_fraction": 0.01, "reserve_factor": 0.0}
+    loop.services.projects.create("digits", DIGITS, settings)
+    loop.services.projects.import_images("digits", str(digits), use_labels="none")
+    loop.work()
+    held = {one.sample.id for one in loop.services.assignments.lease_next("digits", mia, 100).assignments}
+    loop.services.rounds.cancel("digits", 1)
+    loop.services.rounds.start("digits")
+    loop.work()
+    others = {one.sample.id for one in loop.services.assignments.lease_next("digits", tom, 100).assignments}
+    assert others
+    assert not held & others

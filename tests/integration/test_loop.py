@@ -48,7 +48,7 @@ def test_a_round_is_a_record_that_replays_the_same_ids(digits_loop: Loop) -> Non
     assert loop.services.artifacts.has(model.artifact)
     codes = [item.reason["code"] for item in selections]
     assert codes.count("random") == 3
-    assert set(codes) == {"random", "margin+far"}
+    assert set(codes) == {"random", "margin+typical"}
 
 
 def test_evaluation_samples_are_never_selected(digits_loop: Loop) -> None:

@@ -38,7 +38,7 @@ def test_a_round_is_a_record(world):
     assert [stage["stage"] for stage in record["stages"]] == ["train", "score", "select", "annotate", "close"]
     assert [stage["state"] for stage in record["stages"]] == ["skipped", "skipped", "done", "running", "pending"]
     assert record["seconds"]["select"] == 1.5
-    assert record["config"]["strategy"] == "margin+k_center"
+    assert record["config"]["strategy"] == "auto"
     assert [item["sample_id"] for item in record["selections"]] == [ids[4], ids[0], ids[2]]
     assert record["selections"][0] == {
         "sample_id": ids[4],

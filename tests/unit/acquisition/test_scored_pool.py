@@ -45,22 +45,29 @@ def test_the_order_of_shards_does_not_change_the_choice() -> None:
 
 def test_a_batch_that_was_chosen_counts_as_labelled_for_the_next() -> None:
     pool = _pool(0, 40, labelled=3)
-    batch = pool.choose("k_center", 6, seed=0, random_fraction=0.0).sample_ids
-    left = pool.after_choosing(batch)
-    assert not set(left.sample_ids.tolist()) & set(batch)
-    assert len(left.sample_ids) == 34
-    assert left.labelled_embeddings is not None
-    assert left.labelled_embeddings.shape == (9, 4)
+    batch = pool.choose("k_center", 6, seed=0).sample_ids
+    more = pool.choose("k_center", 5, seed=0, already_chosen=batch).sample_ids
     # Greedy k-center goes on as if it had been asked for more at once.
-    more = left.choose("k_center", 5, seed=0, random_fraction=0.0).sample_ids
-    assert (*batch, *more) == pool.choose("k_center", 11, seed=0, random_fraction=0.0).sample_ids
+    assert (*batch, *more) == pool.choose("k_center", 11, seed=0).sample_ids
+    every = pool.choose("margin", 99, seed=0, already_chosen=batch).sample_ids
+    assert sorted((*batch, *every)) == pool.sample_ids.tolist()
 
 
-def test_a_pool_that_no_model_has_seen_can_be_split_too() -> None:
+def test_a_pool_that_no_model_has_seen_is_drawn_from_at_random() -> None:
     pool = ScoredPool(np.arange(10))
-    left = pool.after_choosing([3, 4])
-    assert left.sample_ids.tolist() == [0, 1, 2, 5, 6, 7, 8, 9]
-    assert merged([pool]).sample_ids.tolist() == list(range(10))
+    drawn = pool.choose("margin", 4, seed=1, already_chosen=[3, 4])
+    assert not {3, 4} & set(drawn.sample_ids)
+    assert {reason["code"] for reason in drawn.reasons} == {"first_look"}
+    assert drawn.sample_ids != pool.choose("margin", 4, seed=2, already_chosen=[3, 4]).sample_ids
+
+
+def test_a_cold_start_chooses_by_embeddings() -> None:
+    blobs = np.concatenate([np.zeros((90, 4)), np.full((10, 4), 5.0)]) + np.random.default_rng(0).normal(size=(100, 4))
+    pool = ScoredPool(np.arange(100), embeddings=blobs.astype(np.float16))
+    chosen = pool.choose("auto", 2, seed=0)
+    assert sorted(one >= 90 for one in chosen.sample_ids) == [False, True]
+    assert chosen.facts == {"regime": "cover", "why": "there is no model yet"}
+    assert {reason["code"] for reason in chosen.reasons} == {"typical"}
 
 
 @pytest.mark.parametrize(
