@@ -255,8 +255,4 @@ def load(source: str | Path | bytes, read_backbone: ReadBackbone | None = None) 
     """The checkpoint in a file, or in a file's content. Raises as from_bytes, and for a file that cannot be read."""
     if isinstance(source, bytes):
         return from_bytes(source, read_backbone=read_backbone)
-    try:
-        data = Path(source).read_bytes()
-    except OSError as error:
-        raise InvalidCheckpointError(f"checkpoint {str(source)!r} cannot be read: {error.strerror}") from error
-    return from_bytes(data, str(source), read_backbone)
+    return from_bytes(tensor_files.read_file(Path(source), "checkpoint"), str(source), read_backbone)

@@ -6,6 +6,7 @@ What the tensors mean is the business of checkpoints.py and pretrained.py.
 import hashlib
 import json
 import pickle
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ TORCH_SUFFIXES = (".pt", ".pth")
 STATE_KEYS = ("state_dict", "model_state_dict", "model")
 #: What wrappers (data parallel, torch.compile, lightning modules) put before every name.
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
+#: No network known here needs half of that; a file is read into memory whole.
+FILE_BYTES_MAX = 8 << 30
 _METADATA_KEY = "al_service"
 
 
@@ -78,14 +81,52 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InvalidCheckpointError: it cannot be read, is damaged, holds pickled code (which is not run), or no state dict.
     """
-    try:
-        if path.suffix.lower() in TORCH_SUFFIXES:
-            return _unwrapped(_torch_state(path)), {}
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidCheckpointError(f"weights {str(path)!r} cannot be read: {error.strerror}") from error
-    tensors, metadata = from_bytes(data, str(path))
+    if path.suffix.lower() in TORCH_SUFFIXES:
+        _checked_size(path, "weights")
+        return _unwrapped(_torch_state(path)), {}
+    tensors, metadata = from_bytes(read_file(path, "weights"), str(path))
     return _unwrapped(tensors), metadata
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """The content of a regular file; devices and pipes, which may never end, are refused before they are opened.
+
+    Args:
+        what: the file is, for errors, e.g. "weights".
+
+    Raises:
+        InvalidCheckpointError: it cannot be read, is no regular file, is empty, or larger than FILE_BYTES_MAX.
+    """
+    size = _checked_size(path, what)
+    try:
+        with path.open("rb") as file:
+            # No more than it had a moment ago: it may grow meanwhile.
+            return file.read(size)
+    except OSError as error:
+        raise InvalidCheckpointError(f"{what} {str(path)!r} cannot be read: {error.strerror}") from error
+
+
+def _checked_size(path: Path, what: str) -> int:
+    name = f"{what} {str(path)!r}"
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InvalidCheckpointError(f"{name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        # A NUL character, or one that no file name can hold.
+        raise InvalidCheckpointError(f"{name} cannot be read: that is no path of a file ({error})") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidCheckpointError(
+            f"{name} cannot be read: a folder, device or pipe, expected a regular .safetensors, .pt or .pth file"
+        )
+    if found.st_size == 0:
+        raise InvalidCheckpointError(f"{name} is not complete: the file is empty")
+    if found.st_size > FILE_BYTES_MAX:
+        raise InvalidCheckpointError(
+            f"{name} has {found.st_size} bytes, expected at most {FILE_BYTES_MAX} (8 GiB): it is read into memory "
+            "whole. Keep only the network's weights in it, without the optimiser's state"
+        )
+    return found.st_size
 
 
 def check_finite(tensors: Mapping[str, Tensor], network_state: Mapping[str, Tensor], source: str) -> None:
@@ -111,6 +152,8 @@ def check_finite(tensors: Mapping[str, Tensor], network_state: Mapping[str, Tens
 def _torch_state(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InvalidCheckpointError(f"weights {str(path)!r} cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         raise InvalidCheckpointError(
             f"weights {str(path)!r} hold more than tensors and plain values, or are no file of torch.save. Pickled "

@@ -1,12 +1,14 @@
 """State dicts from files of others: where they may lie, and that pickled code is never run."""
 
+import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 
-from al_service.learning import tensor_files
+from al_service.learning import checkpoints, networks, tensor_files
 from al_service.learning.tensor_files import InvalidCheckpointError, read_state
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "conv.bias": torch.ones(2)}
@@ -95,3 +97,42 @@ def test_files_that_are_cut_empty_missing_or_of_another_kind_are_refused(tmp_pat
     for name in ("missing.pt", "missing.safetensors", ""):
         with pytest.raises(InvalidCheckpointError, match="cannot be read"):
             read_state(tmp_path / name)
+
+
+def ways_in(path):
+    """Everything that reads a file of weights by its path."""
+    yield lambda: read_state(path)
+    yield lambda: checkpoints.load(path)
+    yield lambda: networks.build("small_cnn", 10, 16, weights=str(path))
+
+
+@pytest.mark.parametrize("suffix", ["", ".pt", ".safetensors"])
+def test_a_device_a_pipe_and_a_folder_are_refused_before_they_are_opened(tmp_path, suffix):
+    """A device gives bytes until memory is full, and opening a pipe waits for its other end for ever."""
+    pipe, device, folder = (tmp_path / f"{name}{suffix}" for name in ("pipe", "device", "folder"))
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/null")
+    folder.mkdir()
+    for path in (pipe, device, folder):
+        for read in ways_in(path):
+            with pytest.raises(InvalidCheckpointError, match=rf"{path.name}' cannot be read: .* expected a regular"):
+                read()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_file_that_is_too_large_or_empty_is_refused_before_it_is_read(tmp_path, suffix):
+    large, empty = tmp_path / f"large{suffix}", tmp_path / f"empty{suffix}"
+    empty.touch()
+    with large.open("wb") as file:
+        file.truncate(tensor_files.FILE_BYTES_MAX + 1)  # takes no room on the disk
+    for path, words in ((large, r"has 8589934593 bytes, expected at most 8589934592 \(8 GiB\)"), (empty, "is empty")):
+        for read in ways_in(path):
+            with pytest.raises(InvalidCheckpointError, match=words):
+                read()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\0b.pt", "\ud800.safetensors"])
+def test_what_no_file_can_be_called_is_refused_as_a_path(name):
+    for read in ways_in(Path(name)):
+        with pytest.raises(InvalidCheckpointError, match="cannot be read: that is no path of a file"):
+            read()
