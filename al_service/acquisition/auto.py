@@ -21,7 +21,7 @@ from al_service.acquisition.ranking import highest
 #: Labels a class below which uncertainty is not asked.
 COLD_LABELS_PER_CLASS = 2
 #: Samples that are looked at: pairs of them are what a choice costs.
-LOOKED_AT_MAX = 16_384
+LOOKED_AT_MAX = 4096
 
 _typical = by_geometry(by_typiclust, "typical")
 

@@ -93,7 +93,10 @@ class Learned:
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """With what to learn: the device, who trains, where and how often states are kept, whom to tell."""
+    """With what to learn: the device, who trains, where and how often states are kept, whom to tell.
+
+    looks_for_wrong_labels: whether to estimate how many labels are wrong, at the price of a few more fits of a head.
+    """
 
     device: str | torch.device = "cpu"
     trainer: Trainer = training.train
@@ -101,6 +104,7 @@ class Means:
     state_every_s: float = 30.0
     sizes: MinibatchSizes | None = None
     precision: str = "auto"
+    looks_for_wrong_labels: bool = True
     on_progress: OnProgress = field(default=lambda done, total, words: None)
 
 
@@ -302,7 +306,7 @@ def _learned(
 def _noise_metrics(lesson: Lesson, network: Network, means: Means, l2: float | None) -> dict[str, Any]:
     """How many labels are likely wrong, and what to do about it; nothing where there are too few to say."""
     labels = lesson.labelled.class_indices
-    if len(labels) < LABELS_MIN:
+    if len(labels) < LABELS_MIN or not means.looks_for_wrong_labels:
         return {}
     some = np.sort(np.random.default_rng(lesson.seed).permutation(len(labels))[:LABELS_MAX])
     is_frozen = l2 is not None

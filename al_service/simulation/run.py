@@ -23,7 +23,7 @@ from al_service.domain.strategy_names import STRATEGIES
 from al_service.learning import networks, round_model
 from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.evaluation import evaluate
-from al_service.learning.inference import Inference, head_outputs, predict
+from al_service.learning.inference import Inference, embed, head_outputs, predict
 from al_service.learning.mc_dropout import drops_in_head_only
 from al_service.learning.networks import Network
 from al_service.learning.probe import Probe, probe_from_head
@@ -37,6 +37,8 @@ UNCERTAIN = 12
 #: Pixels up to here are held in memory by a run.
 IN_MEMORY_BYTES = 256 * 2**20
 _CLASSES_TO_TRAIN = 2
+#: As the service: images that a first look takes in.
+FIRST_LOOK_SAMPLES = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,7 @@ class _Run:
         self.seconds["score"] = time.perf_counter() - started
         started = time.perf_counter()
         selection = scored.choose(
-            self.strategy, count, seed=round_seed(self.seed, number), random_fraction=self.config.random_fraction
+            self.strategy, count, seed=round_seed(self.seed, number), **self.config.selection_options
         )
         self.seconds["select"] = time.perf_counter() - started
         return np.array(selection.sample_ids, np.int64)
@@ -188,14 +190,7 @@ class _Run:
         if not self.needs.needs_model:
             return ScoredPool(free)
         if self.network is None:
-            known = self.material.embeddings
-            if known is None:
-                return ScoredPool(free)
-            return ScoredPool(
-                free,
-                embeddings=np.asarray(known[free]),
-                labelled_embeddings=np.asarray(known[self.labelled]) if len(self.labelled) else None,
-            )
+            return self._first_look(free) if self.needs.cold_start else ScoredPool(free)
         outputs = self._outputs(free, self.config.mc_passes if self.needs.needs_sampled else 0, seed)
         labelled = self._outputs(self.labelled, 0, seed).embeddings if self.needs.needs_embeddings else None
         return ScoredPool(
@@ -205,6 +200,20 @@ class _Run:
             outputs.sampled_probabilities,
             labelled_embeddings=labelled,
         )
+
+    def _first_look(self, free: np.ndarray) -> ScoredPool:
+        """What a strategy with a cold start sees before there is a model, as in the service's first round."""
+        known = self.material.embeddings
+        looked_at, labelled = free, self.labelled
+        if known is None:
+            network = starting_network(self.data, self.config, self.seed)
+            most = np.random.default_rng([self.seed, 1]).permutation(free)[:FIRST_LOOK_SAMPLES]
+            looked_at = np.sort(most)
+            both = embed(network, pixels_at(self.data, np.concatenate([looked_at, labelled])))
+            rows, seen = both[: len(looked_at)], both[len(looked_at) :]
+        else:
+            rows, seen = np.asarray(known[looked_at]), np.asarray(known[labelled])
+        return ScoredPool(looked_at, embeddings=rows, labelled_embeddings=seen if len(labelled) else None)
 
     def _outputs(self, rows: np.ndarray, passes: int, seed: int) -> Inference:
         assert self.network is not None
@@ -257,7 +266,11 @@ class _Run:
             start=self.start,
         )
         learn = round_model.fit_head if self.is_frozen else round_model.finetune
-        return learn(lesson, network, Means(device=self.material.device, precision=precision_of(config)))
+        return learn(lesson, network, self._means())
+
+    def _means(self) -> Means:
+        # The labels are the truth here: nobody asks how many of them are wrong.
+        return Means(device=self.material.device, precision=precision_of(self.config), looks_for_wrong_labels=False)
 
     def _keep(self, learned: Learned, seed: int) -> None:
         """The model that scores: calibrated, as the service's is."""
