@@ -10,7 +10,7 @@ from al_service.errors import InvalidInputError
 from al_service.learning.backbones import OWN_CLASSIFIER_NAME
 from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.networks import Network, build, usual_px
-from al_service.learning.pretrained import backbone_tensors, load_exactly
+from al_service.learning.pretrained import backbone_tensors, check_fits, load_exactly, load_finite
 from al_service.learning.tensor_files import InvalidCheckpointError, check_finite, read_state
 
 
@@ -43,8 +43,7 @@ def load_foreign(
         )
     network = build(network_name, len(class_names), image_px or usual_px(network_name))
     backbone = backbone_tensors(network.backbone, tensors, network.classifier_name)
-    check_finite(backbone, network.backbone.state_dict(), str(path))
-    load_exactly(network.backbone, backbone, str(path))
+    load_finite(network.backbone, backbone, str(path))
     _load_head(network, tensors, str(path))
     network.eval()
     return Checkpoint(network, tuple(class_names))
@@ -72,6 +71,9 @@ def _load_head(network: Network, tensors: dict[str, Tensor], source: str) -> Non
         )
     # A classifier without bias is one whose bias is 0.
     bias = tensors.get(f"{name}.bias", torch.zeros(len(weight)))
-    head = {"weight": weight, "bias": bias}
-    check_finite({f"{name}.{key}": one for key, one in head.items()}, {}, source)
-    load_exactly(network.head.linear, head, source)
+    # Under the names that the file has, for the errors.
+    found = {f"{name}.weight": weight, f"{name}.bias": bias}
+    own = {f"{name}.{key}": tensor for key, tensor in network.head.linear.state_dict().items()}
+    check_fits(own, found, source)
+    check_finite(found, own, source)
+    load_exactly(network.head.linear, {"weight": weight, "bias": bias}, source)

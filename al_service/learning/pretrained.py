@@ -35,6 +35,11 @@ _LEGACY_NAMES = (
     (re.compile(r"\bmlp\.linear_1\."), "mlp.0."),
     (re.compile(r"\bmlp\.linear_2\."), "mlp.3."),
 )
+#: What tensors of a file may hold; whole numbers and truth values only where the network has them too.
+_FLOATS = frozenset(
+    {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2}
+)
+_WHOLE = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 _READ_BYTES = 1 << 20
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
 
@@ -76,13 +81,12 @@ def load_file(backbone: nn.Module, path: Path, classifier_name: str) -> None:
             left out.
 
     Raises:
-        InvalidCheckpointError: as tensor_files.read_state, a tensor is missing, too many, or of another shape, or holds
-            NaN or infinite values.
+        InvalidCheckpointError: as tensor_files.read_state, a tensor is missing, too many, of another shape or type, or
+            holds NaN or infinite values.
     """
     tensors, _ = read_state(path)
     used = backbone_tensors(backbone, tensors, classifier_name)
-    check_finite(used, backbone.state_dict(), str(path))
-    load_exactly(backbone, used, str(path))
+    load_finite(backbone, used, str(path))
 
 
 def backbone_tensors(backbone: nn.Module, tensors: Mapping[str, Tensor], classifier_name: str) -> dict[str, Tensor]:
@@ -127,17 +131,54 @@ def load_exactly(module: nn.Module, tensors: dict[str, Tensor], source: str) -> 
     """Load tensors whose names and shapes are exactly the module's.
 
     Raises:
-        InvalidCheckpointError: a name is missing or too many, or a shape differs; names the first.
+        InvalidCheckpointError: as check_fits.
     """
     expected = module.state_dict()
+    check_fits(expected, tensors, source)
+    # Some networks (mnasnet, ViT) ask which version of them wrote the state; names and shapes say that it is this one.
+    expected.update(tensors)
+    module.load_state_dict(expected)
+
+
+def load_finite(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    """As load_exactly, and only numbers: NaN and infinite values are refused too.
+
+    Raises:
+        InvalidCheckpointError: as check_fits, and as tensor_files.check_finite.
+    """
+    expected = module.state_dict()
+    # Names and shapes first: a tensor may say that it has more values than any memory holds.
+    check_fits(expected, tensors, source)
+    check_finite(tensors, expected, source)
+    load_exactly(module, tensors, source)
+
+
+def check_fits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
+    """Look at names, shapes and types of tensors from a file, and at none of their values.
+
+    Args:
+        expected: the state of the network that they are for; it may lie on the device "meta".
+
+    Raises:
+        InvalidCheckpointError: a name is missing or too many, a shape differs, or a tensor holds complex, quantized or
+            whole numbers where the network has others; names the first.
+    """
     for key in sorted(expected.keys() | tensors.keys()):
         want = tuple(expected[key].shape) if key in expected else "nothing"
         have = tuple(tensors[key].shape) if key in tensors else "nothing"
         if want != have:
             raise InvalidCheckpointError(f"{source} holds {have} for {key!r}, and this network expects {want}")
-    # Some networks (mnasnet, ViT) ask which version of them wrote the state; names and shapes say that it is this one.
-    expected.update(tensors)
-    module.load_state_dict(expected)
+    for key, tensor in tensors.items():
+        is_float = expected[key].is_floating_point()
+        if tensor.dtype not in (_FLOATS if is_float else _FLOATS | _WHOLE):
+            raise InvalidCheckpointError(
+                f"{source} holds {_type(tensor)} for {key!r}, and this network expects {_type(expected[key])}: "
+                "save plain floating point weights, not quantized or converted ones"
+            )
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def fetch(url: str, path: Path) -> None:

@@ -176,11 +176,17 @@ def _torch_state(path: Path) -> dict[str, Tensor]:
             f"{', '.join(STATE_KEYS)}"
         )
     for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
+        is_dense = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        if not isinstance(name, str) or not is_dense or value.is_quantized:
+            kind = f"{type(value).__name__} ({_kind(value)})" if isinstance(value, Tensor) else type(value).__name__
             raise InvalidCheckpointError(
-                f"weights {str(path)!r} hold a {type(value).__name__} for {name!r}, expected a dense tensor"
+                f"weights {str(path)!r} hold a {kind} for {name!r}, expected a dense tensor of plain numbers"
             )
     return state
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype}, {tensor.layout}, device {tensor.device.type}".replace("torch.", "")
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -155,7 +155,7 @@ def test_half_precision_and_a_missing_bias_are_taken(tmp_path):
         ({"linear.weight": None}, r"holds nothing for 'linear\.weight', the classifier of cifar_resnet20"),
         ({"linear.weight": torch.zeros(100, 64)}, "tells 100 classes apart, and 10 class names were given"),
         ({"linear.weight": torch.zeros(10, 64, 1, 1)}, "is no linear layer"),
-        ({"linear.bias": torch.zeros(3)}, r"holds \(3,\) for 'bias'"),
+        ({"linear.bias": torch.zeros(3)}, r"holds \(3,\) for 'linear\.bias'"),
         ({"bn1.bias": torch.full((16,), torch.nan)}, r"16 NaN or infinite values in 'bn1\.bias' of 16"),
         (
             {"linear.weight": torch.zeros(10, 64).index_fill(0, torch.tensor(3), torch.inf)},
@@ -168,6 +168,49 @@ def test_what_does_not_fit_is_named(tmp_path, changes, words):
     torch.save(state, tmp_path / "w.pt")
     with pytest.raises(InvalidCheckpointError, match=words):
         load_foreign(tmp_path / "w.pt", "cifar_resnet20", TEN)
+
+
+@pytest.mark.parametrize("name", ["conv1.weight", "more", "linear.bias"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_a_tensor_that_says_it_has_a_million_million_values_is_refused_by_its_shape(tmp_path, name, dtype):
+    """Looking at them first would take 2^40 bytes; in the file they are one."""
+    giant = torch.zeros(1, dtype=dtype).expand(1 << 20, 1 << 20)
+    torch.save({**plain_state(reference()), name: giant}, tmp_path / "w.pt")
+    words = rf"holds \(1048576, 1048576\) for '{name}'"
+    with pytest.raises(InvalidCheckpointError, match=words):
+        load_foreign(tmp_path / "w.pt", "cifar_resnet20", TEN)
+    if name != "linear.bias":  # a backbone leaves the file's head alone
+        with pytest.raises(InvalidCheckpointError, match=words):
+            networks.build("cifar_resnet20", 4, 32, weights=str(tmp_path / "w.pt"))
+
+
+@pytest.mark.filterwarnings("ignore:.*quantiz.*", "ignore:.*TypedStorage.*")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda one: one.to("meta"),
+            r"float32, strided, device meta\) for '{}', expected a dense tensor of plain numbers",
+        ),
+        (
+            lambda one: torch.quantize_per_tensor(one, 0.1, 0, torch.qint8),
+            r"qint8, .* for '{}', expected a dense tensor",
+        ),
+        (lambda one: one.to(torch.complex64), "holds complex64 for '{}', and this network expects float32"),
+        (lambda one: one.to(torch.int8), "holds int8 for '{}', and this network expects float32"),
+        (lambda one: one.to(torch.int64), "holds int64 for '{}', and this network expects float32"),
+        (lambda one: one.to(torch.bool), "holds bool for '{}', and this network expects float32"),
+    ],
+)
+@pytest.mark.parametrize("name", ["conv1.weight", "linear.weight", "linear.bias"])
+def test_tensors_that_hold_no_plain_weights_are_named(tmp_path, change, words, name):
+    state = plain_state(reference())
+    torch.save({**state, name: change(state[name])}, tmp_path / "w.pt")
+    with pytest.raises(InvalidCheckpointError, match=words.format(name.replace(".", r"\."))):
+        load_foreign(tmp_path / "w.pt", "cifar_resnet20", TEN)
+    if name == "conv1.weight":
+        with pytest.raises(InvalidCheckpointError, match=words.format(r"conv1\.weight")):
+            networks.build("cifar_resnet20", 4, 32, weights=str(tmp_path / "w.pt"))
 
 
 def test_a_deeper_network_of_the_same_family_is_another_one(tmp_path):
