@@ -45,10 +45,10 @@ class KeptStates:
         """
         file = f"{self._prefix}{name}.json"
         try:
-            return [str(one) for one in json.loads(self._artifacts.get(file))]
+            return _list_of_text(self._artifacts.get(file))
         except NotFoundError:
             pass
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             log.warning("%s is damaged and made again: %s", file, error)
         hashes = now()
         try:
@@ -64,3 +64,11 @@ class KeptStates:
 
     def _name(self, name: str) -> str:
         return f"{self._prefix}{name}.safetensors"
+
+
+def _list_of_text(data: bytes) -> list[str]:
+    """Raises ValueError or RecursionError for anything else."""
+    found = json.loads(data)
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise ValueError(f"it holds a {type(found).__name__}, expected a list of content hashes")
+    return found

@@ -42,6 +42,8 @@ _QUICKER_BY = 1.05
 #: Of the memory that is free. Other processes want some too, and convolutions borrow work space.
 _CPU_SHARE, _GPU_SHARE = 0.25, 0.6
 _FIRST_GPU_IMAGES = 8
+#: No size and no number of bytes is larger; whatever a file says beyond is damage.
+_REMEMBERED_MAX = 1 << 62
 
 RunImages = Callable[[Tensor], object]
 
@@ -148,7 +150,7 @@ def _read(path: Path) -> dict[str, FoundSize]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         log.warning("minibatch sizes in %s cannot be read and are found anew: %s", path, error)
         return {}
     if not isinstance(content, dict) or not all(map(_is_found_size, content.values())):
@@ -160,7 +162,7 @@ def _read(path: Path) -> dict[str, FoundSize]:
 def _is_found_size(value: Any) -> bool:
     if not isinstance(value, dict) or value.keys() != {"size", "bytes_per_image"}:
         return False
-    return all(type(number) is int and number >= 1 for number in value.values())
+    return all(type(number) is int and 1 <= number <= _REMEMBERED_MAX for number in value.values())
 
 
 # -- finding -------------------------------------------------------------------------------------------------------

@@ -55,13 +55,14 @@ def from_bytes(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, A
     """The tensors and our metadata; the metadata is empty in a file that we did not write.
 
     Raises:
-        InvalidCheckpointError: not safetensors, cut short, or metadata that is not JSON; names `source`.
+        InvalidCheckpointError: not safetensors, cut short, or metadata that is not JSON or nested too deep; names `source`.
     """
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = json.loads(header.get("__metadata__", {}).get(_METADATA_KEY, "{}"))
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        metadata = json.loads((header.get("__metadata__") or {}).get(_METADATA_KEY, "{}"))
+    # Brackets within brackets by the thousand are valid JSON, and more than the parser can stand.
+    except (safetensors.SafetensorError, ValueError, KeyError, RecursionError) as error:
         raise InvalidCheckpointError(
             f"{source} is not a complete safetensors file ({error}). "
             "Pickled files are never read here; convert them first."
@@ -159,7 +160,7 @@ def _torch_state(path: Path) -> dict[str, Tensor]:
             f"weights {str(path)!r} hold more than tensors and plain values, or are no file of torch.save. Pickled "
             "code is never run: save them again with torch.save(model.state_dict(), path) or as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except (RuntimeError, MemoryError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise InvalidCheckpointError(
             f"weights {str(path)!r} are no complete file of torch.save ({reason}); save them again with "

@@ -47,7 +47,14 @@ def test_the_list_goes_with_the_states_and_those_of_other_rounds_stay(tmp_path: 
     assert KeptStates(artifacts, "rounds/1/training-").find("main") is None
 
 
-@pytest.mark.parametrize("damaged", [b"", b'["aaaa', b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"", b'["aaaa', b"\xff\xfe\x00", b"7", b"null", b'"aaaa"', b'{"aaaa": "bbbb"}', b'["aaaa", 7]', b'[["aaaa"]]',
+        pytest.param(b"[" * 100_000, id="nested too deep"),
+        pytest.param(b"[" * 100_000 + b"]" * 100_000, id="valid and nested too deep"),
+    ],
+)  # fmt: skip
 def test_a_damaged_list_is_made_again_and_kept(
     tmp_path: Path, damaged: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -289,6 +289,9 @@ def test_sizes_outlive_the_process_in_a_file_and_halvings_do_not(tmp_path):
         '{"a": {"size": 0, "bytes_per_image": 1}}',
         '{"a": {"size": true, "bytes_per_image": 1}}',
         '{"a": {"size": 1, "bytes_per_image": 1, "more": 1}}',
+        pytest.param('{"a": {"size": 1, "bytes_per_image": 1' + "0" * 400 + "}}", id="more bytes than there are"),
+        pytest.param("[" * 100_000, id="nested too deep"),
+        pytest.param('{"a":' * 100_000 + "1" + "}" * 100_000, id="valid and nested too deep"),
     ],
 )
 def test_a_file_that_is_damaged_or_of_an_earlier_version_is_logged_and_begun_anew(tmp_path, caplog, content):

@@ -1,5 +1,6 @@
 """State dicts from files of others: where they may lie, and that pickled code is never run."""
 
+import json
 import os
 import pickle
 import zipfile
@@ -136,3 +137,19 @@ def test_what_no_file_can_be_called_is_refused_as_a_path(name):
     for read in ways_in(Path(name)):
         with pytest.raises(InvalidCheckpointError, match="cannot be read: that is no path of a file"):
             read()
+
+
+def file_with_header(header):
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize("metadata", ["[" * 100_000, "[" * 100_000 + "]" * 100_000], ids=["open", "valid"])
+def test_metadata_nested_without_end_is_damage(metadata):
+    data = file_with_header({"__metadata__": {"al_service": metadata}})
+    with pytest.raises(InvalidCheckpointError, match=r"it is not a complete safetensors file \(maximum recursion"):
+        tensor_files.from_bytes(data, "it")
+
+
+def test_a_file_that_says_it_has_no_metadata_has_none():
+    assert tensor_files.from_bytes(file_with_header({"__metadata__": None}), "it") == ({}, {})
