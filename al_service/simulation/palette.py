@@ -41,22 +41,22 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     [0.0, 2.0, 5.0]
     """
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
-    places = [min(max(wanted[at], low), high) for at in order]
-    # Blocks of touching labels, each centred on what its members want.
-    blocks: list[list[float]] = []  # [sum of what is wanted, count, place of the first in the order]
-    for number, place in enumerate(places):
-        blocks.append([place, 1, number])
-        while len(blocks) > 1 and _top(blocks[-2], gap) + blocks[-2][1] * gap > _top(blocks[-1], gap):
+
+    def top(block: list[int]) -> float:
+        """Where a block of touching labels begins: centred on what its members want, inside the limits."""
+        middle = sum(wanted[at] for at in block) / len(block)
+        length = (len(block) - 1) * gap
+        return max(low, min(middle - length / 2, high - length))
+
+    blocks: list[list[int]] = []
+    for at in order:
+        blocks.append([at])
+        while len(blocks) > 1 and top(blocks[-2]) + len(blocks[-2]) * gap > top(blocks[-1]):
             last = blocks.pop()
-            blocks[-1] = [blocks[-1][0] + last[0], blocks[-1][1] + last[1], blocks[-1][2]]
+            blocks[-1] += last
     found = [0.0] * len(wanted)
     for block in blocks:
-        first = _top(block, gap)
-        first = max(low, min(first, high - (block[1] - 1) * gap))
-        for offset in range(int(block[1])):
-            found[order[int(block[2]) + offset]] = first + offset * gap
+        first = top(block)
+        for offset, at in enumerate(block):
+            found[at] = first + offset * gap
     return found
-
-
-def _top(block: Sequence[float], gap: float) -> float:
-    return block[0] / block[1] - (block[1] - 1) * gap / 2

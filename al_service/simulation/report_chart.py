@@ -14,6 +14,8 @@ from al_service.simulation.words import entry, percent
 _LETTER_PX = 7.4
 _TOP, _BOTTOM, _LEFT = 14, 44, 46
 _LABEL_GAP_PX = 17.0
+#: What the upright axis spans at least.
+_SHARES_LEAST = 0.02
 #: Savings below this are not drawn into the chart: the line would be a dot.
 _WORTH_DRAWING = 1.03
 
@@ -63,11 +65,12 @@ def _drawing(result: Mapping[str, Any], curves: Mapping[str, list[dict[str, Any]
         min(low, max(min(point["low"] for point in points), low - 0.15)),
         max(high, min(max(point["high"] for point in points), high + 0.05, 1.0)),
     )
+    low = min(low, high - _SHARES_LEAST)
     steps = nice_steps(low, high, 6)
     frame = _Frame(
         size,
         right=max(len(name) for name in curves) * _LETTER_PX + 14,
-        labels=(float(first), float(last) if last > first else first + 1.0),
+        labels=(float(first), float(last)) if last > first else (first - 0.5, first + 0.5),
         shares=(steps[0], max(steps[-1], high)),
     )
     parts = [*_axes(frame, steps, size), *(_band(frame, result, name, curve) for name, curve in curves.items())]
