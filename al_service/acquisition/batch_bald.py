@@ -40,8 +40,8 @@ JOINT_SAMPLES = 4000
 _FRONT = 128
 # Floats of one block of (answers, candidates x classes) in float32: a few MB, so that it stays in the cache.
 _BLOCK_FLOATS = 1 << 19
-# Smaller beliefs become 0, and smaller chances of labels are raised to this, so that x log x needs no special case. Both
-# are far below rounding, and their product is not subnormal: processors are many times slower with such numbers.
+# Smaller beliefs become 0, and smaller chances of labels become this, so that x log x needs no special case. Far below
+# rounding, and yet their product is not subnormal: processors are many times slower with such numbers.
 _LEAST_BELIEF = {torch.float32: 1e-20, torch.float64: 1e-200}
 _LEAST_CHANCE = {torch.float32: 1e-15, torch.float64: 1e-100}
 # In nats for each log C: the rounding of entropies, and within which float64 gains are equal.
