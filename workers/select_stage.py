@@ -60,7 +60,7 @@ def select(context: WorkerContext, run: JobRun) -> None:
             Stage.ANNOTATE,
             chosen=chosen,
             reserve=_picks(reserve, len(chosen)),
-            metrics={"selected_per_reason": _count_reasons(chosen)},
+            metrics={"selected_per_reason": _count_reasons(chosen), "choice": batch.facts or None},
         ),
     )
 

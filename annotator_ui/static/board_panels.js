@@ -11,6 +11,15 @@ export function drawHeadline(summary) {
   setText(byId("headline"), headlineWords(summary, round));
   setText(byId("subline"), sublineWords(summary, round) || "\u00a0");
   byId("stages").replaceChildren(...(round?.stages ?? []).map((stage) => stageItem(stage, summary)));
+  const words = choiceWords(round?.metrics?.choice);
+  byId("choice").hidden = !words;
+  setText(byId("choice"), words);
+}
+
+/** How the batch was chosen, where the strategy says so. @param {{regime?: string, why?: string} | null | undefined} choice */
+function choiceWords(choice) {
+  const what = { cover: "typical images that no label covers yet", uncertain: "images that the model is unsure about and that stand for many others" }[choice?.regime];
+  return what ? `This batch: ${what} (${choice.why}).` : "";
 }
 
 function headlineWords(summary, round) {
