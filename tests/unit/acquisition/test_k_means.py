@@ -86,6 +86,23 @@ def test_large_pools_are_clustered_by_a_part_of_them():
     assert len(set(labels.tolist())) == 3
 
 
+@pytest.mark.parametrize("places", [3, 20_000])
+def test_large_pools_where_few_samples_weigh_or_differ_still_have_all_their_clusters(places):
+    rows = rng().normal(size=(places, 2))[rng(1).integers(0, places, 20_000)].astype(np.float32)
+    weights = np.zeros(20_000)
+    weights[::500] = 1
+    chosen, heaviness = medoids(torch.from_numpy(rows), 30, torch.from_numpy(weights), rng())
+    assert len(set(chosen.tolist())) == 30
+    assert int((heaviness > 0).sum()) == min(places, 30)
+    assert float(heaviness.sum()) == 40
+
+
+def test_seeds_and_first_passes_on_a_quarter_find_the_heaps():
+    sizes = (9000, 6000, 3000)
+    chosen = k_means(blobs(sizes), 3, rng=rng())
+    assert [int(np.searchsorted(np.cumsum(sizes), one, side="right")) for one in chosen.tolist()] == [0, 1, 2]
+
+
 def test_samples_find_their_centroid_whatever_stands_beside_them():
     """More rows than a block holds (8,192 of this width)."""
     rows = rng().normal(size=(8300, 512)).astype(np.float16)
