@@ -147,7 +147,8 @@ def prob_cover_beside_peer(lines: Lines, quick: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-geometry-") as name:
         write_embeddings(Path(name), count)
         delta = radius(torch.from_numpy(np.load(Path(name) / "embeddings.npy")))
-    _compare(lines, "prob_cover, same delta", "prob_cover", count, k, delta=round(delta, 3))
+    # The pure radius covers all at once in such data; with a part of it the picks decide what is covered.
+    _compare(lines, "prob_cover, same delta", "prob_cover", count, k, delta=round(0.6 * delta, 3))
 
 
 def alone(lines: Lines, quick: bool) -> None:

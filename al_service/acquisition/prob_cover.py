@@ -37,8 +37,10 @@ PURITY = 0.95
 # Balls looked at for delta: their share of impure ones is within 0.7 percentage points, 95 times of 100.
 PURITY_SAMPLES = 4096
 _CLUSTER_SAMPLES = 1 << 15
+_GAIN_LEAST = 5e-4
 _ROWS = 1024  # of the graph at once, so that a block stays in the cache; a multiple of 8
 _BITS_SET = np.array([byte.bit_count() for byte in range(256)], np.uint8)
+_FRONT_PLACES = 1024  # held exact by farthest-first: pools are small here, and a pick reads all of them
 _UNPACKED_ROWS = 255  # whose sum fits a byte
 
 
@@ -106,7 +108,8 @@ def radius(points: Tensor, clusters: int = CLUSTERS, purity: float = PURITY) -> 
     some = points[_evenly_spaced(len(points), _CLUSTER_SAMPLES).to(points.device)]
     first, _ = farthest_first(some, min(clusters, len(some)), None)
     masses = torch.ones(len(some), dtype=torch.float64, device=points.device)
-    centres = lloyd(Centred(some, view.origin), some[first].to(torch.float32) - view.origin, masses)
+    centres = some[first].to(torch.float32) - view.origin
+    centres = lloyd(Centred(some, view.origin), centres, masses, gain_least=_GAIN_LEAST)
     labels = assign(view, centres).labels
     looked_at = _evenly_spaced(len(points), PURITY_SAMPLES).to(points.device)
     squared = _squared_to_other_clusters(view, looked_at, labels)
@@ -166,7 +169,7 @@ def _farthest_of_rest(points: Tensor, k: int, chosen: Tensor, covered: Tensor | 
     free[chosen] = False
     rest = free.nonzero().flatten()
     known = points[chosen] if covered is None else torch.cat([points[chosen], covered.to(points)])
-    positions, _ = farthest_first(points[rest], k, known)
+    positions, _ = farthest_first(points[rest], k, known, places=_FRONT_PLACES)
     return rest[positions]
 
 
