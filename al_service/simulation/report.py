@@ -12,7 +12,7 @@ from al_service.simulation.plan import RANDOM
 from al_service.simulation.report_chart import colour, learning_curves
 from al_service.simulation.report_style import STYLE
 from al_service.simulation.summary import mean_curve
-from al_service.simulation.words import entry, headline_words, lead_words, percent, signed
+from al_service.simulation.words import entry, headline_words, lead_words, percent, regime_words, signed
 
 #: Classes listed at once; of more, those asked for most and least beyond their share.
 CLASSES_SHOWN = 24
@@ -115,8 +115,13 @@ def _summary(result: Mapping[str, Any]) -> str:
         '<section aria-labelledby="summary"><h2 id="summary">Strategies</h2>'
         '<p class="quiet">Label savings: labels that random needs, over labels that the strategy needs, for the same '
         "accuracy. AUBC: mean accuracy over the whole curve. Below each figure its 95 % interval.</p>"
-        f"{_table(head, rows, 'Every strategy in figures')}</section>"
+        f"{_table(head, rows, 'Every strategy in figures')}{_regimes(result)}</section>"
     )
+
+
+def _regimes(result: Mapping[str, Any]) -> str:
+    told = [regime_words(result, name) for name in result["config"]["strategies"]]
+    return "".join(f'<p class="quiet after">In the first repetition {escape(words)}</p>' for words in told if words)
 
 
 def _summary_row(result: Mapping[str, Any], one: Mapping[str, Any]) -> str:

@@ -74,7 +74,8 @@ def _drawing(result: Mapping[str, Any], curves: Mapping[str, list[dict[str, Any]
         shares=(steps[0], max(steps[-1], high)),
     )
     parts = [*_axes(frame, steps, size), *(_band(frame, result, name, curve) for name, curve in curves.items())]
-    parts += [_line(frame, result, name, curve) for name, curve in curves.items()]
+    on_top = str(result["headline"])
+    parts += [_line(frame, result, name, curves[name]) for name in sorted(curves, key=lambda name: name == on_top)]
     parts += [_saved(frame, result), *_names(frame, result, curves)]
     words = escape(_alternative(curves))
     return (
@@ -178,12 +179,17 @@ def _saved(frame: _Frame, result: Mapping[str, Any]) -> str:
     same = one["same_accuracy"]
     if one["label_savings_vs_random"] < _WORTH_DRAWING:
         return ""
-    y, start, end = frame.y(same["accuracy"]), frame.x(same["labels"]), frame.x(same["random_labels"])
+    start, end = frame.x(same["labels"]), frame.x(same["random_labels"])
+    y, floor = frame.y(same["accuracy"]), frame.size.height - _BOTTOM
     words = f"{round(same['labels']):,} instead of {round(same['random_labels']):,}"
+    # Dropped to the axis, and the words down there: curves that level off leave that corner free.
+    middle = min((start + end) / 2, frame.size.width - frame.right - len(words) * _LETTER_PX / 2)
     return (
-        f'<g aria-hidden="true"><path class="saved" d="M{start:.1f} {y - 5:.1f}v10M{start:.1f} {y:.1f}H{end:.1f}'
-        f'M{end:.1f} {y - 5:.1f}v10" fill="none"/>'
-        f'<text class="saved-words" x="{(start + end) / 2:.1f}" y="{y + 20:.1f}" text-anchor="middle">{words}</text>'
+        '<g aria-hidden="true">'
+        f'<path class="saved" d="M{start:.1f} {y:.1f}H{end:.1f}M{start:.1f} {floor - 8:.1f}H{end:.1f}'
+        f'm-5 -4l5 4l-5 4M{start + 5:.1f} {floor - 12:.1f}l-5 4l5 4"/>'
+        f'<path class="saved dropped" d="M{start:.1f} {y:.1f}V{floor:.1f}M{end:.1f} {y:.1f}V{floor:.1f}"/>'
+        f'<text class="saved-words" x="{middle:.1f}" y="{floor - 18:.1f}" text-anchor="middle">{words}</text>'
         "</g>"
     )
 

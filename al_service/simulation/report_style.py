@@ -35,8 +35,10 @@ svg { display: block; width: 100%; height: auto; overflow: visible; font-family:
 .band { stroke: none; fill-opacity: 0.16; }
 .dot { stroke: var(--surface); stroke-width: 1.5; }
 .name { font-size: 13px; font-weight: 600; }
-.saved { stroke: var(--text); stroke-width: 1.25; }
+.saved { fill: none; stroke: var(--text); stroke-width: 1.25; }
+.dropped { stroke-dasharray: 2 3; stroke-width: 1; opacity: 0.7; }
 .saved-words { fill: var(--text); font-size: 12.5px; font-weight: 600; paint-order: stroke; stroke: var(--surface); stroke-width: 4px; stroke-linejoin: round; }
+.after { margin: var(--s4) 0 0; }
 .scroll { overflow-x: auto; margin-inline: calc(-1 * var(--s2)); padding-inline: var(--s2); }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: left; padding: var(--s2) var(--s3) var(--s2) 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
@@ -48,6 +50,7 @@ tr:last-child > * { border-bottom: 0; }
 .key { display: inline-block; width: 18px; height: 0; border-top: 3px solid; vertical-align: middle; margin-right: var(--s2); }
 .key.dashed { border-top-style: dashed; }
 .classes { table-layout: fixed; }
+.classes thead th { white-space: normal; }
 .classes th:first-child { width: 20%; overflow-wrap: anywhere; }
 .classes td { padding-block: 6px; vertical-align: middle; }
 .classes svg { height: 18px; }
@@ -69,7 +72,7 @@ summary { cursor: pointer; color: var(--accent); font-weight: 600; width: fit-co
 summary:focus-visible, .scroll:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; border-radius: 4px; }
 dl { display: grid; grid-template-columns: minmax(120px, 200px) 1fr; gap: var(--s2) var(--s5); margin: var(--s3) 0 0; font-size: 14px; }
 dt { color: var(--quiet); } dd { margin: 0; min-width: 0; overflow-wrap: anywhere; max-width: 78ch; }
-@media (max-width: 620px) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: var(--s3); } .classes th:first-child { width: 26%; } .classes .number { display: none; } }
+@media (max-width: 620px) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: var(--s3); } .classes th:first-child { width: 34%; overflow-wrap: break-word; hyphens: auto; } .classes .number { display: none; } }
 footer { color: var(--quiet); font-size: 13px; padding-block: var(--s3) var(--s6); }
 @media print { section { break-inside: avoid; } }
 """  # noqa: E501

@@ -84,6 +84,7 @@ def _run(run: RunResult) -> dict[str, Any]:
             "seconds": point.seconds,
             "selected_per_class": point.selected_per_class,
             "f1_per_class": point.f1_per_class,
+            "choice": point.choice,
         }
         for point in run.points
     ]

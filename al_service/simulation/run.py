@@ -69,6 +69,8 @@ class Point:
         seconds: train: of the model; score and select: of choosing the batch that led here, 0 where it was drawn.
         selected_per_class: of all labelled images.
         f1_per_class: None for a class that is neither there nor guessed.
+        choice: what the strategy said of the batch that led here, such as its regime and why; None where it says
+            nothing.
     """
 
     labels: int
@@ -77,6 +79,7 @@ class Point:
     seconds: dict[str, float]
     selected_per_class: dict[str, int]
     f1_per_class: dict[str, float | None]
+    choice: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ class _Run:
         self.previous: Checkpoint | None = None
         self.start: Probe | None = None
         self.seconds = {"train": 0.0, "score": 0.0, "select": 0.0}
+        self.choice: dict[str, Any] | None = None
 
     def to_the_end(self, on_point: Callable[[int, Point], None]) -> RunResult:
         points: list[Point] = []
@@ -184,6 +188,7 @@ class _Run:
             self.strategy, count, seed=round_seed(self.seed, number), **self.config.selection_options
         )
         self.seconds["select"] = time.perf_counter() - started
+        self.choice = dict(selection.facts) or None
         return np.array(selection.sample_ids, np.int64)
 
     def _scored(self, free: np.ndarray, seed: int) -> ScoredPool:
@@ -207,9 +212,9 @@ class _Run:
         looked_at, labelled = free, self.labelled
         if known is None:
             network = starting_network(self.data, self.config, self.seed)
-            most = np.random.default_rng([self.seed, 1]).permutation(free)[:FIRST_LOOK_SAMPLES]
-            looked_at = np.sort(most)
-            both = embed(network, pixels_at(self.data, np.concatenate([looked_at, labelled])))
+            looked_at = np.sort(np.random.default_rng([self.seed, 1]).permutation(free)[:FIRST_LOOK_SAMPLES])
+            pixels = pixels_at(self.data, np.concatenate([looked_at, labelled]))
+            both = embed(network, pixels, device=self.material.device, precision=precision_of(self.config))
             rows, seen = both[: len(looked_at)], both[len(looked_at) :]
         else:
             rows, seen = np.asarray(known[looked_at]), np.asarray(known[labelled])
@@ -250,6 +255,7 @@ class _Run:
             seconds={name: round(value, 4) for name, value in self.seconds.items()},
             selected_per_class=self.data.per_class(self.labelled),
             f1_per_class={name: one["f1"] for name, one in metrics["per_class"].items()},
+            choice=self.choice,
         )
 
     def _learned(self, number: int) -> Learned:

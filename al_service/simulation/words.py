@@ -1,6 +1,6 @@
 """What a study found, in sentences. Pure: reads the result file's data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from al_service.simulation.plan import RANDOM
@@ -16,14 +16,14 @@ def headline_words(result: Mapping[str, Any]) -> str:
     name = str(result["headline"])
     if name == RANDOM:
         reached = percent(entry(result, RANDOM)["final_accuracy"])
-        return f"Random reaches {reached} with {result['config']['budget']} labels."
+        return f"Random reaches {reached} with {result['config']['budget']:,} labels."
     return comparison_words(entry(result, name), len(result["config"]["seeds"]))
 
 
 def comparison_words(one: Mapping[str, Any], seeds: int) -> str:
     """One strategy against random, as strongly as its interval lets us say."""
     name, same = one["strategy"], one["same_accuracy"]
-    ours, random = round(same["labels"]), round(same["random_labels"])
+    ours, random = f"{round(same['labels']):,}", f"{round(same['random_labels']):,}"
     low, high = one["label_savings_ci95"]
     if seeds == 1:
         return f"In one run, {name} needed {ours} labels for what random reached with {random}."
@@ -44,8 +44,8 @@ def lead_words(result: Mapping[str, Any]) -> str:
         return "Give other strategies to compare it with."
     one = entry(result, name)
     words = (
-        f"With {result['config']['budget']} labels {name} is right on {percent(one['final_accuracy'])} of images that "
-        f"no model has learned from, random on {percent(random['final_accuracy'])}."
+        f"With {result['config']['budget']:,} labels {name} is right on {percent(one['final_accuracy'])} of images "
+        f"that no model has learned from, random on {percent(random['final_accuracy'])}."
     )
     if seeds == 1:
         return f"{words} One seed is a look and no proof: give --seeds 10."
@@ -61,6 +61,29 @@ def lead_words(result: Mapping[str, Any]) -> str:
         f"{words} Over the whole curve that is {signed(one['aubc_minus_random'])} points of accuracy "
         f"({signed(low)} to {signed(high)}, 95 % over {seeds} seeds), {sure}."
     )
+
+
+#: What strategies that change their ways say of a batch, in words.
+REGIMES = {
+    "cover": "typical images that no label covered yet",
+    "uncertain": "images that the model was unsure about and that stood for many others",
+}
+
+
+def regime_words(result: Mapping[str, Any], strategy: str) -> str:
+    """How a strategy that changes its ways went, in its first run; empty for others."""
+    points = next(run["points"] for run in result["runs"] if run["strategy"] == strategy)
+    spans: list[tuple[str, int]] = []
+    for point in points:
+        regime = (point.get("choice") or {}).get("regime")
+        if regime is not None:
+            if spans and spans[-1][0] == regime:
+                spans.pop()
+            spans.append((str(regime), point["labels"]))
+    if not spans:
+        return ""
+    parts = [f"{REGIMES.get(regime, regime)} up to {labels:,} labels" for regime, labels in spans]
+    return f"{strategy} asked for {', then for '.join(parts)}."
 
 
 def percent(share: float) -> str:
@@ -79,11 +102,3 @@ def signed(share: float) -> str:
     ('+3.1', '−0.4')
     """
     return f"{share * 100:+.1f}".replace("-", "−")
-
-
-def listed(words: Sequence[str]) -> str:
-    """
-    >>> listed(["a", "b", "c"])
-    'a, b and c'
-    """
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 2 else words)

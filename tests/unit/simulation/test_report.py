@@ -17,7 +17,7 @@ from al_service.simulation.report import render_report
 from al_service.simulation.report_chart import label_ticks, nice_steps
 from al_service.simulation.result import headline, jpeg_base64, result_of
 from al_service.simulation.run import Point, RunResult
-from al_service.simulation.words import comparison_words, headline_words, lead_words
+from al_service.simulation.words import comparison_words, headline_words, lead_words, regime_words
 
 HOSTILE = '<script>alert("1")</script>'
 
@@ -173,6 +173,18 @@ def test_words_are_as_strong_as_the_interval() -> None:
     assert comparison_words({**unsure, "label_savings_ci95": [0.9, 1.6]}, 5) == (
         "No clear difference here: margin needs about 20 labels for what random reaches with 25."
     )
+
+
+def test_a_strategy_that_changes_its_ways_says_when() -> None:
+    result = a_result()
+    assert regime_words(result, "margin") == ""
+    for point, regime in zip(result["runs"][3]["points"][1:], ("cover", HOSTILE), strict=True):
+        point["choice"] = {"regime": regime, "why": "for once"}
+    assert regime_words(result, "margin") == (
+        "margin asked for typical images that no label covered yet up to 20 labels, "
+        f"then for {HOSTILE} up to 30 labels."
+    )
+    assert HOSTILE not in render_report(result)
 
 
 def test_the_page_speaks_of_the_default_first_else_of_the_largest_area() -> None:

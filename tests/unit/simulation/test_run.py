@@ -72,6 +72,12 @@ def test_an_empty_start_chooses_without_a_model(grey_set: ImageSet, config: Proj
     assert figures(result) == figures(run(shared, "k_center", 3))
 
 
+def test_a_strategy_that_changes_its_ways_is_heard(grey_set: ImageSet) -> None:
+    result = run(material(grey_set, Plan(0, 4, 12, 12, PROBE)), "auto", 0)
+    assert [point.choice and point.choice["regime"] for point in result.points] == ["cover", "uncertain", "uncertain"]
+    assert run(material(grey_set, Plan(4, 4, 8, 8, PROBE)), "margin", 0).points[1].choice is None
+
+
 def test_labels_of_one_class_guess_that_class(grey_set: ImageSet) -> None:
     shared = material(grey_set, Plan(1, 10, 11, 11, PROBE))
     first, second = run(shared, "margin", 0).points
