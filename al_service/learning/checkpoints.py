@@ -8,7 +8,6 @@ notebooks and the command line.
 
 import hashlib
 import json
-import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +18,20 @@ from torch import Tensor
 
 from al_service.errors import InvalidInputError
 from al_service.learning import tensor_files
-from al_service.learning.networks import Network, build
-from al_service.learning.pretrained import load_exactly
+from al_service.learning.checkpoint_facts import (
+    BACKBONE,
+    FORMAT_VERSION,
+    HEAD,
+    WHOLE,
+    CheckpointFacts,
+    check_class_names,
+    check_temperature,
+    read_facts,
+)
+from al_service.learning.networks import Network, build, outline
+from al_service.learning.pretrained import check_fits, load_finite
 from al_service.learning.tensor_files import InvalidCheckpointError
 
-FORMAT_VERSION = 2
-#: 1: whole checkpoints without temperature.
-READABLE_VERSIONS = (1, 2)
-WHOLE, HEAD, BACKBONE = "whole", "head", "backbone"
 _HEAD_PREFIX = "head."
 
 ReadBackbone = Callable[[str], bytes]
@@ -38,7 +43,7 @@ class Checkpoint:
 
     Args:
         network: on the CPU, in evaluation mode after `from_bytes`.
-        class_names: in class_index order.
+        class_names: in class_index order; distinct, printable.
         seed: of its training.
         extra: further JSON-able facts, such as the round.
         temperature: its logits are divided by it before the softmax; 1.0 where nobody calibrated.
@@ -57,8 +62,8 @@ class Checkpoint:
             raise InvalidCheckpointError(
                 f"{len(self.class_names)} class_names for a network of {self.network.class_count} classes"
             )
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise InvalidCheckpointError(f"temperature is {self.temperature}, expected a number above 0")
+        check_class_names(self.class_names, "the checkpoint")
+        check_temperature(self.temperature, "the checkpoint")
 
     @property
     def network_name(self) -> str:
@@ -110,7 +115,8 @@ def to_bytes(
             is written then.
 
     Raises:
-        InvalidCheckpointError: as many class_names as classes are expected, and a temperature above 0.
+        InvalidCheckpointError: as many distinct class_names as classes are expected, and a temperature within 0.001 to
+            1000.
     """
     checkpoint = Checkpoint(network, tuple(class_names), seed, dict(extra or {}), temperature, backbone_name)
     metadata = {
@@ -122,15 +128,14 @@ def to_bytes(
     tensors = network.state_dict()
     if backbone_name is not None:
         metadata |= {"backbone_name": backbone_name, "backbone_hash": backbone_hash(network)}
-        tensors = {key: tensor for key, tensor in tensors.items() if key.startswith(_HEAD_PREFIX)}
+        tensors = _only_head(tensors)
     return tensor_files.to_bytes(tensors, metadata)
 
 
 def backbone_to_bytes(network: Network, *, seed: int = 0, extra: Mapping[str, Any] | None = None) -> bytes:
     """The network without its head as a file's content, to start others from or to put heads on."""
     metadata = _metadata(network, BACKBONE, seed, dict(extra or {})) | {"backbone_hash": backbone_hash(network)}
-    tensors = {key: tensor for key, tensor in network.state_dict().items() if not key.startswith(_HEAD_PREFIX)}
-    return tensor_files.to_bytes(tensors, metadata)
+    return tensor_files.to_bytes(_without_head(network.state_dict()), metadata)
 
 
 def _metadata(network: Network, kind: str, seed: int, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,33 +159,34 @@ def from_bytes(data: bytes, source: str = "checkpoint", read_backbone: ReadBackb
             passes through.
 
     Raises:
-        InvalidCheckpointError: not safetensors, cut short, not written by us, of a later format, damaged, a backbone
-            without head, or a head whose backbone is missing or another one.
+        InvalidCheckpointError: not safetensors, cut short, not written by us, of a later format, damaged, with NaN or
+            infinite weights, a backbone without head, or a head whose backbone is missing or another one.
     """
-    tensors, metadata = _read(data, source)
-    kind = metadata.get("kind", WHOLE)
-    if kind == BACKBONE:
+    file = _read(data, source)
+    facts = file.facts
+    if facts.kind == BACKBONE:
         raise InvalidCheckpointError(f"{source} is a backbone without head: it can be started from, but not classify")
+    backbone = _stored_backbone(facts, source, read_backbone) if facts.kind == HEAD else None
     try:
-        class_names = tuple(metadata["class_names"])
-        network = build(metadata["network_name"], len(class_names), metadata["image_px"])
-        checkpoint = Checkpoint(
-            network,
-            class_names,
-            int(metadata["seed"]),
-            dict(metadata["extra"]),
-            float(metadata.get("temperature", 1.0)),
-            str(metadata["backbone_name"]) if kind == HEAD else None,
-        )
-    except (KeyError, TypeError, ValueError, InvalidInputError) as error:
+        _check_outline(file, backbone)
+        network = build(facts.network_name, len(facts.class_names), facts.image_px)
+    except InvalidCheckpointError:
+        raise
+    except InvalidInputError as error:
         raise InvalidCheckpointError(f"{source} has metadata that no network fits: {error}") from error
-    if kind == HEAD:
-        tensors |= _backbone_of(network, metadata, source, read_backbone)
-    load_exactly(network, tensors, source)
-    if model_hash(network) != metadata.get("model_hash"):
+    tensors = file.tensors
+    if backbone is not None:
+        _put_backbone(network, backbone)
+        if backbone_hash(network) != file.metadata.get("backbone_hash"):
+            raise InvalidCheckpointError(
+                f"{source} is a head for another backbone than the one that is now in {facts.backbone_name!r}"
+            )
+        tensors = tensors | _without_head(network.state_dict())
+    load_finite(network, tensors, source)
+    if model_hash(network) != file.metadata.get("model_hash"):
         raise InvalidCheckpointError(f"{source} is damaged: its weights do not have the hash it was written with")
     network.eval()
-    return checkpoint
+    return Checkpoint(network, facts.class_names, facts.seed, facts.extra, facts.temperature, facts.backbone_name)
 
 
 def load_backbone(network: Network, data: bytes, source: str = "checkpoint") -> None:
@@ -189,46 +195,73 @@ def load_backbone(network: Network, data: bytes, source: str = "checkpoint") -> 
     Raises:
         InvalidCheckpointError: as from_bytes, of another network, or only a head.
     """
-    tensors, metadata = _read(data, source)
-    _check_is_of(network, metadata, source)
-    # The head of a whole checkpoint may be for other classes.
-    found = {key: tensor for key, tensor in tensors.items() if not key.startswith(_HEAD_PREFIX)}
-    own_head = {key: tensor for key, tensor in network.state_dict().items() if key.startswith(_HEAD_PREFIX)}
-    load_exactly(network, found | own_head, source)
-    if "backbone_hash" in metadata and backbone_hash(network) != metadata["backbone_hash"]:
-        raise InvalidCheckpointError(f"{source} is damaged or for other images: its backbone does not have its hash")
+    file = _read(data, source)
+    _check_is_of(network.name, file)
+    _put_backbone(network, file)
 
 
-def _backbone_of(
-    network: Network, metadata: Mapping[str, Any], source: str, read_backbone: ReadBackbone | None
-) -> dict[str, Tensor]:
-    """The tensors of everything but the head, from the artifact that the checkpoint names."""
-    name = metadata["backbone_name"]
+@dataclass(frozen=True, eq=False)
+class _File:
+    """A checkpoint as it lies in bytes; nothing is known of its tensors yet."""
+
+    tensors: dict[str, Tensor]
+    metadata: Mapping[str, Any]
+    facts: CheckpointFacts
+    source: str
+
+
+def _read(data: bytes, source: str) -> _File:
+    tensors, metadata = tensor_files.from_bytes(data, source)
+    return _File(tensors, metadata, read_facts(metadata, source), source)
+
+
+def _stored_backbone(facts: CheckpointFacts, source: str, read_backbone: ReadBackbone | None) -> _File:
+    """What the checkpoint of a head stands on, from the artifact that it names."""
+    name = str(facts.backbone_name)
     if read_backbone is None:
         raise InvalidCheckpointError(f"{source} holds only a head, for the backbone in {name!r}; pass read_backbone")
-    load_backbone(network, read_backbone(name), name)
-    if backbone_hash(network) != metadata.get("backbone_hash"):
-        raise InvalidCheckpointError(f"{source} is a head for another backbone than the one that is now in {name!r}")
-    return {key: tensor for key, tensor in network.state_dict().items() if not key.startswith(_HEAD_PREFIX)}
+    found = _read(read_backbone(name), name)
+    _check_is_of(facts.network_name, found)
+    return found
 
 
-def _check_is_of(network: Network, metadata: Mapping[str, Any], source: str) -> None:
-    found = metadata.get("network_name")
-    if metadata.get("kind", WHOLE) == HEAD:
-        raise InvalidCheckpointError(f"{source} holds only a head, expected a backbone of {network.name}")
-    if found != network.name:
-        raise InvalidCheckpointError(f"{source} is of the network {found!r}, expected {network.name!r}")
+def _check_outline(file: _File, backbone: _File | None) -> None:
+    """Compare names and shapes before the network is built: a small file may say that it is a huge network."""
+    facts = file.facts
+    expected = outline(facts.network_name, len(facts.class_names), facts.image_px)
+    if expected is None:
+        return
+    if backbone is None:
+        check_fits(expected, file.tensors, file.source)
+        return
+    check_fits(_without_head(expected), _without_head(backbone.tensors), backbone.source)
+    check_fits(_only_head(expected), file.tensors, file.source)
 
 
-def _read(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors, metadata = tensor_files.from_bytes(data, source)
-    if metadata.get("format_version") not in READABLE_VERSIONS:
-        versions = " or ".join(map(str, READABLE_VERSIONS))
+def _put_backbone(network: Network, file: _File) -> None:
+    # The head of a whole checkpoint may be for other classes.
+    load_finite(network, _without_head(file.tensors) | _only_head(network.state_dict()), file.source)
+    if "backbone_hash" in file.metadata and backbone_hash(network) != file.metadata["backbone_hash"]:
         raise InvalidCheckpointError(
-            f"{source} has format version {metadata.get('format_version')!r}, expected {versions}: "
-            "it was not written by this service, or by a later version of it"
+            f"{file.source} is damaged or for other images: its backbone does not have its hash"
         )
-    return tensors, metadata
+
+
+def _check_is_of(network_name: str, file: _File) -> None:
+    if file.facts.kind == HEAD:
+        raise InvalidCheckpointError(f"{file.source} holds only a head, expected a backbone of {network_name}")
+    if file.facts.network_name != network_name:
+        raise InvalidCheckpointError(
+            f"{file.source} is of the network {file.facts.network_name!r}, expected {network_name!r}"
+        )
+
+
+def _without_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in tensors.items() if not key.startswith(_HEAD_PREFIX)}
+
+
+def _only_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in tensors.items() if key.startswith(_HEAD_PREFIX)}
 
 
 def save(

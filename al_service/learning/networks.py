@@ -4,10 +4,14 @@ Everything that needs many passes (MC dropout, committees, influence) needs only
 Backbones are in backbones.py and own_networks.py, training in training.py, files in checkpoints.py.
 """
 
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from al_service.errors import InvalidInputError
 from al_service.learning.backbones import Backbone, build_builtin, builtin_names, usual_px
@@ -23,10 +27,13 @@ __all__ = [
     "UnknownNetworkError",
     "build",
     "names",
+    "outline",
     "usual_px",
 ]
 
 HEAD_DROPOUT = 0.25
+#: Beyond, one image takes gigabytes on its way through any network.
+IMAGE_PX_MAX = 4096
 
 
 class UnknownNetworkError(InvalidInputError):
@@ -124,8 +131,8 @@ def build(name: str, class_count: int, image_px: int, weights: str = "none", see
         )
     if class_count < 1:
         raise InvalidInputError(f"class_count is {class_count}, expected at least 1")
-    if image_px < 1:
-        raise InvalidInputError(f"image_px is {image_px}, expected at least 1")
+    if not 1 <= image_px <= IMAGE_PX_MAX:
+        raise InvalidInputError(f"image_px is {image_px}, expected 1 to {IMAGE_PX_MAX}")
     if own is not None and weights == "default":
         raise InvalidInputError(f"{name} has no default weights of torchvision's; it may load its own when it is made")
     with torch.random.fork_rng(devices=[]):
@@ -135,3 +142,42 @@ def build(name: str, class_count: int, image_px: int, weights: str = "none", see
     if weights not in ("none", "default"):
         load_file(network.backbone, Path(weights), network.classifier_name)
     return network
+
+
+def outline(name: str, class_count: int, image_px: int) -> dict[str, Tensor] | None:
+    """Names, shapes and types of what `build` would give, made in no time and without memory for weights.
+
+    Returns:
+        Tensors on the device "meta", as the network's state_dict names them; None for a network of an installed
+        package, which may need real tensors to be made.
+
+    Raises:
+        UnknownNetworkError, InvalidInputError, InvalidNetworkPackageError: as `build`.
+    """
+    if find_own(name) is not None:
+        return None
+    return _outline(name, class_count, image_px)
+
+
+# Large networks have thousands of layers, and a worker loads the same few again and again.
+@functools.lru_cache(maxsize=8)
+def _outline(name: str, class_count: int, image_px: int) -> dict[str, Tensor]:
+    with _WeightsTakeNoMemory():
+        network = build(name, class_count, image_px)
+    return {key: tensor.to("meta") for key, tensor in network.state_dict().items()}
+
+
+class _WeightsTakeNoMemory(TorchFunctionMode):
+    """Layers take their weights from torch.empty; what else a constructor computes with (regnet) stays real."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func is torch.empty:
+            options["device"] = "meta"
+        return func(*args, **options)

@@ -55,7 +55,7 @@ def from_bytes(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, A
     """The tensors and our metadata; the metadata is empty in a file that we did not write.
 
     Raises:
-        InvalidCheckpointError: not safetensors, cut short, or metadata that is not JSON or nested too deep; names `source`.
+        InvalidCheckpointError: not safetensors, cut short, or metadata that is no JSON or too deep; names `source`.
     """
     try:
         tensors = safetensors.torch.load(data)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import pickle
+import resource
 
 import numpy as np
 import pytest
@@ -102,12 +103,94 @@ def test_files_of_others_and_of_later_versions_are_refused():
     [
         {"network_name": "nothing"}, {"network_name": 3}, {"class_names": ["a"]}, {"class_names": 5}, {"image_px": "8"},
         {"image_px": 4000}, {"model_hash": "0"}, {"network_name": "squeezenet1_1"}, {"extra": None}, {"seed": "x"},
+        {"seed": float("inf")}, {"seed": 1e308}, {"seed": 1.5}, {"seed": True}, {"seed": 1 << 65}, {"seed": None},
+        {"class_names": [*NAMES[:9], ""]}, {"class_names": NAMES[:9] + NAMES[:1]}, {"class_names": "abcdefghij"},
+        {"class_names": [*NAMES[:9], "a\0b"]}, {"class_names": [*NAMES[:9], "\ud800"]}, {"class_names": []},
+        {"class_names": list(range(10))}, {"class_names": {"a": 1}}, {"class_names": None}, {"class_names": [[]] * 10},
+        {"kind": "zzz"}, {"kind": None}, {"kind": ["whole"]}, {"kind": "head"}, {"kind": "head", "backbone_name": 3},
+        {"image_px": True}, {"image_px": 8.0}, {"image_px": 8.5}, {"image_px": -8}, {"image_px": 0}, {"image_px": None},
+        {"network_name": "resnet18", "image_px": 10**9}, {"network_name": ["small_cnn"]}, {"network_name": "a\0"},
+        {"format_version": True}, {"format_version": 2.0}, {"format_version": [2]}, {"format_version": "2"},
+        {"temperature": 1e-320}, {"temperature": 1e300}, {"temperature": float("nan")}, {"temperature": True},
+        {"temperature": "1"}, {"temperature": None}, {"temperature": 10**400}, {"temperature": -1},
+        {"extra": [1, 2]}, {"extra": {"a": json.loads("[" * 40 + "]" * 40)}},
     ],
 )  # fmt: skip
 def test_metadata_that_does_not_fit_is_refused(changes):
     data = checkpoints.to_bytes(networks.build("small_cnn", 10, 8), NAMES)
     with pytest.raises(InvalidCheckpointError):
         checkpoints.from_bytes(with_metadata(data, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"class_names": [*NAMES[:9], NAMES[0]]}, "it names the class 'digit 0' twice, expected distinct names"),
+        ({"class_names": [*NAMES[:9], "a\0b"]}, r"it has class name 'a\\x00b', expected non-empty printable text"),
+        ({"temperature": 1e300}, r"it has temperature 1e\+300, expected a number from 0.001 to 1000"),
+        ({"seed": float("inf")}, "it has seed inf, expected a whole number"),
+        ({"kind": "zzz"}, "it has kind 'zzz', expected one of whole, head, backbone"),
+        ({"image_px": 8.5}, "it has image_px 8.5, expected a whole number"),
+        ({"format_version": True}, "it has format version True, expected 1 or 2"),
+    ],
+)
+def test_what_a_checkpoint_says_wrongly_of_itself_is_named(changes, words):
+    data = checkpoints.to_bytes(networks.build("small_cnn", 10, 8), NAMES)
+    with pytest.raises(InvalidCheckpointError, match=words):
+        checkpoints.from_bytes(with_metadata(data, **changes), "it")
+
+
+def test_what_could_not_be_read_again_is_not_written():
+    network = networks.build("small_cnn", 2, 8)
+    for names in (["a", "a"], ["a", ""], ["a", "\0"], ["a", "\ud800"]):
+        with pytest.raises(InvalidCheckpointError, match="the checkpoint"):
+            checkpoints.to_bytes(network, names)
+    for temperature in (1e-4, 1e4):
+        with pytest.raises(InvalidCheckpointError, match=r"from 0\.001 to 1000"):
+            checkpoints.to_bytes(network, ["a", "b"], temperature=temperature)
+
+
+@pytest.mark.parametrize("name", ["regnet_y_128gf", "vit_h_14"])
+def test_a_small_file_that_says_it_is_a_huge_network_is_refused_before_that_is_built(name):
+    """Built, they take 2.5 GB and half a minute."""
+    data = with_metadata(checkpoints.to_bytes(networks.build("small_cnn", 10, 8), NAMES), network_name=name)
+    backbone = with_metadata(checkpoints.backbone_to_bytes(networks.build("small_cnn", 10, 8)), network_name=name)
+    expected = networks.outline(name, 10, 8)
+    assert sum(tensor.nbytes for tensor in expected.values()) > 2_000_000_000
+    head = {key: torch.zeros(one.shape) for key, one in expected.items() if key.startswith("head.")}
+    _, facts = tensor_files.from_bytes(data, "test")
+    on_it = tensor_files.to_bytes(head, facts | {"kind": "head", "backbone_name": "b", "backbone_hash": "0"})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InvalidCheckpointError, match=r"it holds .* and this network expects"):
+        checkpoints.from_bytes(data, "it")
+    with pytest.raises(InvalidCheckpointError, match=r"b holds .* and this network expects"):
+        checkpoints.from_bytes(on_it, "it", lambda _: backbone)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["head.linear.weight", "backbone.features.0.weight"])
+def test_our_own_checkpoint_with_weights_that_are_no_numbers_is_refused_by_name(tmp_path, value, name):
+    """Its hash fits: this is how it was written."""
+    network = networks.build("small_cnn", 2, 8)
+    network.get_parameter(name).data.view(-1)[3] = value
+    data = checkpoints.to_bytes(network, ["a", "b"])
+    words = f"1 NaN or infinite values in '{name}'"
+    with pytest.raises(InvalidCheckpointError, match=words):
+        checkpoints.from_bytes(data)
+    backbone = checkpoints.backbone_to_bytes(network)
+    head = checkpoints.to_bytes(network, ["a", "b"], backbone_name="b")
+    with pytest.raises(InvalidCheckpointError, match=words):
+        checkpoints.from_bytes(head, "head", lambda _: backbone)
+    fresh = networks.build("small_cnn", 2, 8, seed=5)
+    if name.startswith("backbone."):
+        with pytest.raises(InvalidCheckpointError, match=words):
+            checkpoints.load_backbone(fresh, backbone)
+        (tmp_path / "w.safetensors").write_bytes(backbone)
+        with pytest.raises(InvalidCheckpointError, match=r"1 NaN or infinite values in 'features\.0\.weight'"):
+            networks.build("small_cnn", 2, 8, weights=str(tmp_path / "w.safetensors"))
+    else:
+        checkpoints.load_backbone(fresh, backbone)  # the head is not in it
 
 
 def test_metadata_that_is_no_json_is_refused():
@@ -128,7 +211,7 @@ def test_temperature_comes_back_and_must_be_above_0():
     assert checkpoints.from_bytes(checkpoints.to_bytes(network, NAMES)).temperature == 1.0
     assert checkpoints.from_bytes(checkpoints.to_bytes(network, NAMES, temperature=1.75)).temperature == 1.75
     for temperature in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(InvalidCheckpointError, match="above 0"):
+        with pytest.raises(InvalidCheckpointError, match=r"from 0\.001 to 1000"):
             checkpoints.to_bytes(network, NAMES, temperature=temperature)
 
 

@@ -101,3 +101,29 @@ def test_weights_of_another_network_or_none_at_all_are_refused(tmp_path):
         networks.build("small_cnn", 4, 8, weights=str(tmp_path / "missing.safetensors"))
     with pytest.raises(InvalidInputError, match="no default weights"):
         networks.build("small_cnn", 4, 8, weights="default")
+
+
+@pytest.mark.parametrize(
+    ("name", "image_px"),
+    [("small_cnn", 48), ("cifar_resnet20", 32), ("resnet18", 64), ("regnet_y_400mf", 64), ("squeezenet1_1", 64)],
+)
+def test_an_outline_has_the_names_shapes_and_types_of_the_network_and_no_values(name, image_px):
+    built = networks.build(name, 3, image_px).state_dict()
+    before = torch.random.get_rng_state()
+    found = networks.outline(name, 3, image_px)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert found.keys() == built.keys()
+    assert all((found[key].shape, found[key].dtype) == (built[key].shape, built[key].dtype) for key in built)
+    assert all(tensor.is_meta for tensor in found.values())
+    # Nothing of it stays behind: the next network is a real one again.
+    assert not any(tensor.is_meta for tensor in networks.build(name, 3, image_px).state_dict().values())
+
+
+def test_an_outline_is_refused_where_the_network_would_be():
+    with pytest.raises(networks.UnknownNetworkError):
+        networks.outline("nothing", 3, 32)
+    for image_px in (0, networks.IMAGE_PX_MAX + 1):
+        with pytest.raises(InvalidInputError, match=f"image_px is {image_px}, expected 1 to 4096"):
+            networks.outline("resnet18", 3, image_px)
+        with pytest.raises(InvalidInputError, match=f"image_px is {image_px}, expected 1 to 4096"):
+            networks.build("resnet18", 3, image_px)
