@@ -7,6 +7,7 @@ import hashlib
 import json
 import pickle
 import stat
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InvalidCheckpointError: it cannot be read, is damaged, holds pickled code (which is not run), or no state dict.
     """
     if path.suffix.lower() in TORCH_SUFFIXES:
-        _checked_size(path, "weights")
+        _check_not_packed(path, _checked_size(path, "weights"))
         return _unwrapped(_torch_state(path)), {}
     tensors, metadata = from_bytes(read_file(path, "weights"), str(path))
     return _unwrapped(tensors), metadata
@@ -148,6 +149,22 @@ def check_finite(tensors: Mapping[str, Tensor], network_state: Mapping[str, Tens
                 f"{source} holds {int(odd.sum())} NaN or infinite values in {name!r} of {tensor.numel()}, expected "
                 "numbers: its training went wrong, or its precision is too low. Take an earlier file, or one in float32"
             )
+
+
+def _check_not_packed(path: Path, size: int) -> None:
+    """torch.save packs nothing; a small archive made otherwise may unpack to more than memory holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except OSError as error:
+        raise InvalidCheckpointError(f"weights {str(path)!r} cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # of an earlier torch, or damaged: torch.load says which
+    if unpacked > size:
+        raise InvalidCheckpointError(
+            f"weights {str(path)!r} have {size} bytes and unpack to {unpacked}, expected a file as torch.save makes it, "
+            "not compressed; save them again with torch.save(model.state_dict(), path) or as .safetensors"
+        )
 
 
 def _torch_state(path: Path) -> dict[str, Tensor]:

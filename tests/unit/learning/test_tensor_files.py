@@ -132,6 +132,18 @@ def test_a_file_that_is_too_large_or_empty_is_refused_before_it_is_read(tmp_path
                 read()
 
 
+def test_an_archive_that_unpacks_to_more_than_it_has_is_refused_before_it_is_unpacked(tmp_path):
+    torch.save({"weight": torch.zeros(1 << 20)}, tmp_path / "plain.pt")
+    packed = tmp_path / "packed.pt"
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in plain.namelist():
+            archive.writestr(name, plain.read(name))
+    assert packed.stat().st_size < 10_000 < torch.load(packed, weights_only=True)["weight"].nbytes
+    with pytest.raises(InvalidCheckpointError, match=r"unpack to 419\d{4}, expected a file as torch\.save makes it"):
+        read_state(packed)
+    assert read_state(tmp_path / "plain.pt")[0]["weight"].shape == (1 << 20,)
+
+
 @pytest.mark.parametrize("name", ["a\0b", "a\0b.pt", "\ud800.safetensors"])
 def test_what_no_file_can_be_called_is_refused_as_a_path(name):
     for read in ways_in(Path(name)):
