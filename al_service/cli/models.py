@@ -203,15 +203,14 @@ def model_import(
             "--classes and --image-px are for files of others and need --network, e.g. --network resnet18; "
             "our own checkpoints say both themselves: leave them out"
         )
-    if network is None:
-        found = checkpoints.load(file)
-    else:
-        known = session.services.projects.get(project).class_names
-        found = _foreign(file, network, class_names or known, image_px)
+    known = session.services.projects.get(project).class_names
+    found = checkpoints.load(file) if network is None else _foreign(file, network, class_names or known, image_px)
     data = checkpoints.to_bytes(
         found.network, found.class_names, seed=found.seed, extra=found.extra, temperature=found.temperature
     )
     record = _imported(found, data, name or file.name, checkpoints.model_hash)
+    # First, for a file that no record names would lie there for ever.
+    session.services.models.check_registrable(project, record)
     session.services.artifacts.put(record.artifact, data)
     made = session.services.models.register(project, record)
     if as_json:

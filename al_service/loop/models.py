@@ -81,6 +81,17 @@ class Models:
         with self._store.read() as tx:
             return find_model(tx, active_project(tx, project_name).id, word)
 
+    def check_registrable(self, project_name: str, model: ModelRecord) -> None:
+        """Raise what `register` would, before the model's file is stored.
+
+        Raises:
+            NotFoundError: no such project.
+            InvalidInputError: as `register`.
+        """
+        _check_registrable(model)
+        with self._store.read() as tx:
+            active_project(tx, project_name)
+
     def register(self, project_name: str, model: ModelRecord, *, user_id: int | None = None) -> ModelRecord:
         """Store the record of an imported model or a backbone, whose file is stored already.
 
@@ -90,12 +101,7 @@ class Models:
         Raises:
             InvalidInputError: it is of a round (these come with the round), or its kind and classes do not fit.
         """
-        if model.kind is ModelKind.ROUND:
-            raise InvalidInputError("models of rounds are registered by their round, not by hand")
-        if (model.kind is ModelKind.BACKBONE) != (not model.class_names):
-            raise InvalidInputError(f"a model of kind {model.kind} has {len(model.class_names)} classes")
-        if not model.name or len(model.name) > 200 or not model.name.isprintable():
-            raise InvalidInputError(f"model name {model.name!r}: use 1 to 200 printable characters")
+        _check_registrable(model)
         now = self._clock()
         with self._store.write() as tx:
             project = locked_project(tx, project_name)
@@ -150,6 +156,15 @@ class Models:
             project_id = active_project(tx, project_name).id
             first, second = find_model(tx, project_id, a), find_model(tx, project_id, b)
             return compare(first, second, all_metrics(tx, first), all_metrics(tx, second))
+
+
+def _check_registrable(model: ModelRecord) -> None:
+    if model.kind is ModelKind.ROUND:
+        raise InvalidInputError("models of rounds are registered by their round, not by hand")
+    if (model.kind is ModelKind.BACKBONE) != (not model.class_names):
+        raise InvalidInputError(f"a model of kind {model.kind} has {len(model.class_names)} classes")
+    if not model.name or len(model.name) > 200 or not model.name.isprintable():
+        raise InvalidInputError(f"model name {model.name!r}: use 1 to 200 printable characters")
 
 
 def find_model(tx: Transaction, project_id: int, word: str) -> ModelRecord:

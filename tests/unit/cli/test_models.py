@@ -111,6 +111,40 @@ def test_what_cannot_be_imported_leaves_nothing(folder: Path, tmp_path: Path) ->
     assert facts(folder, "model", "list", "pets") == []
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("pets", "{}", "--name", "a\nb"), InvalidInputError),
+        (("pets", "{}", "--name", "a" * 201), InvalidInputError),
+        (("nowhere", "{}"), NotFoundError),
+        (("nowhere", "{}", "--network", "small_cnn"), NotFoundError),
+        (("gone", "{}"), NotFoundError),
+    ],
+)
+def test_an_import_that_the_registry_refuses_leaves_no_file(
+    folder: Path, tmp_path: Path, words: tuple[str, ...], error: type[Exception]
+) -> None:
+    al(folder, "project", "create", "gone", "--classes", "cat,dog")
+    al(folder, "project", "archive", "gone")
+    own_checkpoint(tmp_path / "own.safetensors")
+    filled = [word.format(tmp_path / "own.safetensors") for word in words]
+    assert isinstance(al(folder, "model", "import", *filled).exception, error)
+    artifacts = open_services(Settings(data_dir=folder)).artifacts
+    assert artifacts.names("models/") == []
+    made = facts(folder, "model", "import", "pets", str(tmp_path / "own.safetensors"))
+    assert artifacts.names("models/") == [made["artifact"]]
+
+
+def test_our_own_checkpoint_with_nan_is_neither_imported_nor_stored(folder: Path, tmp_path: Path) -> None:
+    network = networks.build("small_cnn", 2, 8).eval()
+    network.head.linear.weight.data[0, 0] = torch.nan
+    checkpoints.save(tmp_path / "own.safetensors", network, ["cat", "dog"])
+    refused = al(folder, "model", "import", "pets", str(tmp_path / "own.safetensors")).exception
+    assert isinstance(refused, InvalidInputError) and "NaN or infinite values in 'head.linear.weight'" in str(refused)
+    assert facts(folder, "model", "list", "pets") == []
+    assert open_services(Settings(data_dir=folder)).artifacts.names("models/") == []
+
+
 def test_our_own_checkpoint_keeps_its_temperature_and_class_order_whatever_network_is_said(
     folder: Path, tmp_path: Path
 ) -> None:
