@@ -34,8 +34,8 @@ from al_service.geometry.distances import Centred, row_slices, squared_distances
 
 CLUSTERS = 10
 PURITY = 0.95
-# Balls looked at for delta: their share of impure ones is within 0.7 percentage points, 95 times of 100.
-PURITY_SAMPLES = 4096
+# Balls looked at for delta: their share of impure ones is within a percentage point, 95 times of 100.
+PURITY_SAMPLES = 2048
 _CLUSTER_SAMPLES = 1 << 15
 _GAIN_LEAST = 5e-4
 _ROWS = 1024  # of the graph at once, so that a block stays in the cache; a multiple of 8
@@ -72,7 +72,7 @@ def prob_cover(
         InvalidArrayError: not (N, D), different widths, NaN or infinity.
         InvalidInputError: k < 0 or k > N, delta below 0 or not finite, clusters < 1, purity outside [0, 1].
 
-    Cost: N^2 D / 2 multiplications and N^2 / 8 bytes for the graph; up to 4,096 N D multiplications for delta.
+    Cost: N^2 D / 2 multiplications and N^2 / 8 bytes for the graph; up to 2,048 N D multiplications for delta.
 
     Source: Yehuda, Dekel, Hacohen, Weinshall 2022 (2205.11320).
 
@@ -98,7 +98,7 @@ def radius(points: Tensor, clusters: int = CLUSTERS, purity: float = PURITY) -> 
     """The largest delta at which that share of balls holds samples of one cluster only; infinite for one cluster.
 
     Clusters are k-means ones of up to 32,768 samples, evenly spaced in the pool, from the farthest-first ones as seeds,
-    so that nothing is drawn. Balls are of up to 4,096 evenly spaced samples, against all samples; beyond that many
+    so that nothing is drawn. Balls are of up to 2,048 evenly spaced samples, against all samples; beyond that many
     delta is an estimate.
 
     Args:
