@@ -180,9 +180,15 @@ def test_images_of_one_class_are_refused(digits: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def long_words() -> tuple[str, ...]:
-    """A study of a dozen runs."""
-    return ("--strategies", "margin", "--initial", "20", "--batch", "20", "--budget", "80", "--seeds", "6")
+def seeds() -> int:
+    """How many; tests that want a study without an end parametrize this name."""
+    return 6
+
+
+@pytest.fixture
+def long_words(seeds: int) -> tuple[str, ...]:
+    """A study of a dozen runs, or more."""
+    return ("--strategies", "margin", "--initial", "20", "--batch", "20", "--budget", "80", "--seeds", str(seeds))
 
 
 @pytest.fixture
@@ -240,6 +246,7 @@ def test_after_kill_9_the_same_command_does_what_is_missing(
     assert result_in(out)["summary"] == result_in(tmp_path / "whole")["summary"]
 
 
+@pytest.mark.parametrize("seeds", [500])
 def test_one_command_has_the_folder_and_ctrl_c_ends_it_cleanly(
     started: subprocess.Popen[str], digits: Path, tmp_path: Path, long_words: tuple[str, ...]
 ) -> None:
