@@ -21,7 +21,7 @@ from al_service.acquisition.arrays import (
     in_kind_of,
     row_chunks,
 )
-from al_service.acquisition.probability_scores import entropy_nats, normalised_entropy, scaled
+from al_service.acquisition.probability_scores import LEAST, entropy_nats, normalised_entropy, scaled
 from al_service.acquisition.score_registry import register
 
 # Mutual informations are sums of products by blocks, whose last digits depend on where a sample stands in its block.
@@ -238,7 +238,7 @@ def _divergence(expected: Tensor, difference: Tensor) -> Tensor:
     Every term is at least 0, so small divergences do not drown in the rounding of large terms that cancel. Where e is
     0, x is too, and so is the term.
     """
-    change = torch.where(expected > 0, difference / expected, 0.0)
+    change = difference / expected.clamp_min(LEAST)
     return expected * (torch.special.xlog1py(1 + change, change) - change)
 
 

@@ -13,6 +13,9 @@ from torch import Tensor
 from al_service.acquisition.arrays import FloatArray, by_rows, check_probabilities, in_kind_of
 from al_service.acquisition.score_registry import register
 
+#: In place of 0 where a logarithm or a quotient is taken and then multiplied by 0.
+LEAST = 1e-300
+
 
 @register("least_confidence", "probabilities")
 def least_confidence(probabilities: FloatArray) -> FloatArray:
@@ -98,7 +101,8 @@ def without_first(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def entropy_nats(p: Tensor) -> Tensor:
     """(..., C) rows that sum to 1 -> (...) entropy in nats, to full relative precision near 0."""
     others, rest, _ = without_first(p)
-    return -torch.xlogy(others, others).sum(-1) - (1 - rest) * torch.log1p(-rest)
+    # p log p with 0 for 0; torch.xlogy takes twice as long.
+    return -(others * others.clamp_min(LEAST).log()).sum(-1) - (1 - rest) * torch.log1p(-rest)
 
 
 def normalised_entropy(p: Tensor) -> Tensor:
