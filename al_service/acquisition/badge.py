@@ -201,8 +201,12 @@ class _Clocks:
             self._note(int(position), self._gradients(position[None]).squares[0], 0, torch.inf)
 
     def _pick_longest(self) -> None:
-        blocks = zip(self.probabilities.split(self.block_rows), self.embeddings.split(self.block_rows), strict=True)
-        squares = torch.cat([_Gradients.of(*block).squares for block in blocks])
+        # Into one array: small results kept from block to block would lie between the large ones that are freed, and
+        # memory would grow to a copy of the pool.
+        squares = torch.empty(len(self.embeddings), dtype=torch.float64, device=self.embeddings.device)
+        arrays = (self.probabilities, self.embeddings, squares)
+        for outputs, rows, lengths in zip(*(array.split(self.block_rows) for array in arrays), strict=True):
+            lengths.copy_(_Gradients.of(outputs, rows).squares)
         first = int(squares.argmax())
         self._note(first, squares[first], torch.inf, 0)
         # No clock runs faster than at this speed: |g - g_first| <= |g| + |g_first|.

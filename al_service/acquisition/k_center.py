@@ -231,12 +231,18 @@ def _sweep_elements(points: Tensor) -> int:
 
 
 def _closest_to_mean(points: Tensor) -> int:
-    chunks = row_chunks(points, _sweep_elements(points))
-    total = torch.stack([_as_float32(chunk).sum(0, dtype=torch.float64) for chunk in chunks]).sum(0)
+    total = torch.zeros(points.shape[1], dtype=torch.float64, device=points.device)
+    for rows in row_chunks(points, _sweep_elements(points)):
+        total += _as_float32(rows).sum(0, dtype=torch.float64)
     return int(_squared_to(points, (total / len(points)).to(torch.float32)).argmin())
 
 
 def _squared_to(points: Tensor, centre: Tensor) -> Tensor:
     """(N, D), (D,) -> (N,) squared distances by differences."""
-    chunks = row_chunks(points, _sweep_elements(points))
-    return torch.cat([(_as_float32(chunk) - centre).square_().sum(1) for chunk in chunks])
+    size = max(1, _sweep_elements(points) // points.shape[1])
+    # Into one array: small results kept from block to block would lie between large ones that are freed, and memory
+    # would grow.
+    squared = torch.empty(len(points), dtype=torch.float32, device=points.device)
+    for rows, found in zip(points.split(size), squared.split(size), strict=True):
+        torch.sum((_as_float32(rows) - centre).square_(), 1, out=found)
+    return squared

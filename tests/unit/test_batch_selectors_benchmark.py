@@ -1,6 +1,7 @@
 """The benchmark of batch selectors: its pools, its plain algorithms and its objectives, on tiny data."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ both = pytest.mark.parametrize("selector", ["k_center", "badge"])
 def test_ours_picks_as_the_plain_algorithm_does(selector, kind):
     pool = make_pool(kind, 400)
     assert select(selector, pool, 60).tolist() == plain(selector, pool, 60)
+    unlabelled = replace(pool, labelled=pool.labelled[:0])
+    assert select(selector, unlabelled, 60).tolist() == plain(selector, unlabelled, 60)
 
 
 def test_pools_are_the_same_for_the_same_size():
