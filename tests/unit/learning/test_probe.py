@@ -6,20 +6,8 @@ import torch
 
 from al_service.errors import InvalidInputError
 from al_service.learning import networks
-from al_service.learning.probe import (
-    L2_GRID,
-    L2_WITHOUT_CHOICE,
-    InvalidProbeDataError,
-    fit_probe,
-    install,
-    stratified_folds,
-)
-
-
-@pytest.fixture
-def flat(digits) -> tuple[np.ndarray, np.ndarray]:
-    """Digits as 64 grey values each, which do as embeddings."""
-    return (digits.pixels[..., 0].reshape(len(digits.pixels), 64) / 255).astype(np.float16), digits.class_indices
+from al_service.learning.penalty_choice import L2_GRID, L2_WITHOUT_CHOICE, stratified_folds
+from al_service.learning.probe import InvalidProbeDataError, fit_probe, install
 
 
 def test_a_warm_start_reaches_the_same_head_in_fewer_steps(flat):
