@@ -89,7 +89,7 @@ class Options:
     show_default=True,
     help="Mean seconds they look at an image.",
 )
-@click.option("--strategy", default="margin+k_center", show_default=True, help="How samples are chosen.")
+@click.option("--strategy", default="auto", show_default=True, help="How samples are chosen.")
 @click.option("--network", default="small_cnn", show_default=True, help="small_cnn or a torchvision network.")
 @click.option("--batch", type=click.IntRange(1), help="Labels per round (default: 2 % of the images, 10 to 200).")
 @click.option(
