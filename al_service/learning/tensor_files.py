@@ -162,7 +162,7 @@ def _check_not_packed(path: Path, size: int) -> None:
         return  # of an earlier torch, or damaged: torch.load says which
     if unpacked > size:
         raise InvalidCheckpointError(
-            f"weights {str(path)!r} have {size} bytes and unpack to {unpacked}, expected a file as torch.save makes it, "
+            f"weights {str(path)!r} have {size} bytes and unpack to {unpacked}, expected one as torch.save makes it, "
             "not compressed; save them again with torch.save(model.state_dict(), path) or as .safetensors"
         )
 

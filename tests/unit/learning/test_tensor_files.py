@@ -139,7 +139,7 @@ def test_an_archive_that_unpacks_to_more_than_it_has_is_refused_before_it_is_unp
         for name in plain.namelist():
             archive.writestr(name, plain.read(name))
     assert packed.stat().st_size < 10_000 < torch.load(packed, weights_only=True)["weight"].nbytes
-    with pytest.raises(InvalidCheckpointError, match=r"unpack to 419\d{4}, expected a file as torch\.save makes it"):
+    with pytest.raises(InvalidCheckpointError, match=r"unpack to 419\d{4}, expected one as torch\.save makes it"):
         read_state(packed)
     assert read_state(tmp_path / "plain.pt")[0]["weight"].shape == (1 << 20,)
 
