@@ -24,6 +24,12 @@ def image_path(loop: Loop, sha256: str) -> Path:
     return loop.settings.artifact_dir / image_name(sha256)
 
 
+def with_images_that_nobody_has_read(loop: Loop) -> None:
+    """First batches are drawn at random: `auto` would look at the images, and keep what it saw in the cache."""
+    loop.services.projects.change("digits", {"strategy": "margin+k_center"})
+    loop.work()
+
+
 def answer_some(loop: Loop, user: User, count: int, class_name: str | None = None) -> list[str]:
     """Answer `count` images; their hashes."""
     hashes = []
@@ -35,7 +41,7 @@ def answer_some(loop: Loop, user: User, count: int, class_name: str | None = Non
 
 def test_images_that_vanished_from_disk_are_left_out_and_named(digits_loop: Loop, mia: User) -> None:
     loop = digits_loop
-    loop.work()
+    with_images_that_nobody_has_read(loop)
     labelled = answer_some(loop, mia, 30)
     with loop.services.store.read() as tx:
         project = loop.services.projects.get("digits")
@@ -70,6 +76,7 @@ def test_a_pool_of_which_one_image_vanished_comes_to_rest(loop: Loop, digits: Pa
         "epochs_max": 2,
         "holdout_fraction": 0.0,
         "reserve_factor": 0.0,
+        "strategy": "margin+k_center",
     }
     loop.services.projects.create("digits", DIGITS, settings)
     loop.services.projects.import_images("digits", str(tmp_path / "few"), labels="none")
@@ -86,7 +93,7 @@ def test_a_pool_of_which_one_image_vanished_comes_to_rest(loop: Loop, digits: Pa
 
 def test_all_labelled_images_gone_says_so_and_keeps_the_labels(digits_loop: Loop, mia: User) -> None:
     loop = digits_loop
-    loop.work()
+    with_images_that_nobody_has_read(loop)
     for sha256 in answer_some(loop, mia, 30):
         image_path(loop, sha256).unlink()
     with pytest.raises(InvalidInputError, match=r"none of the 30 labelled images can be read"):
@@ -115,15 +122,17 @@ def test_a_loss_that_is_no_number_fails_the_round_and_the_last_good_model_stays(
     assert loop.services.rounds.get("digits", 4).state is RoundState.ANNOTATING
 
 
-def test_labels_of_one_class_only_ask_for_more_at_random(digits_loop: Loop, mia: User) -> None:
+@pytest.mark.parametrize(("strategy", "state"), [("auto", StageState.DONE), ("margin", StageState.SKIPPED)])
+def test_labels_of_one_class_only_ask_for_more(digits_loop: Loop, mia: User, strategy: str, state: StageState) -> None:
     loop = digits_loop
+    loop.services.projects.change("digits", {"strategy": strategy})
     loop.work()
     answer_some(loop, mia, 30, class_name="3")
     loop.work()
     record = loop.services.rounds.get("digits", 2)
     assert record.state is RoundState.ANNOTATING
     assert "30 labels of 1 class" in record.stage_record(Stage.TRAIN).result["skipped"]
-    assert record.stage_record(Stage.SCORE).state is StageState.SKIPPED
+    assert record.stage_record(Stage.SCORE).state is state
 
 
 @pytest.mark.parametrize("mode", ["finetune", "probe"])
