@@ -120,6 +120,7 @@ def find_last_head(context: WorkerContext, inputs: RoundInputs, network: Network
         log.warning("the last head cannot be read, and fitting starts from zero: %s", error)
         return None
     same_backbone = metadata.get("backbone_hash") == checkpoints.backbone_hash(network)
-    if not same_backbone or tuple(metadata.get("class_names", ())) != inputs.record.class_names:
+    same_classes = metadata.get("class_names") == list(inputs.record.class_names)
+    if not same_backbone or not same_classes or not {"head.linear.weight", "head.linear.bias"} <= tensors.keys():
         return None
     return probe_from_head(tensors["head.linear.weight"], tensors["head.linear.bias"])

@@ -125,15 +125,35 @@ def test_a_curriculum_asks_the_last_model_what_is_hard(difficulty: str) -> None:
     assert model_hash(ordered.network) != model_hash(first.network)
 
 
-def test_many_wrong_labels_bring_advice_and_right_ones_none() -> None:
+def spoiled_labels() -> np.ndarray:
+    """600 labels, 180 of them wrong."""
     wrong = LABELS[:600].copy()
     flipped = np.random.default_rng(1).permutation(600)[:180]
     wrong[flipped] = (wrong[flipped] + 1 + np.arange(180) % 9) % 10
+    return wrong
+
+
+def test_many_wrong_labels_bring_advice_and_right_ones_none() -> None:
     network = fresh()
-    learned = fit_head(on_embeddings(lesson_of(wrong, count=600), network), network, Means())
-    assert 0.15 < learned.metrics["label_noise"]["share"] < 0.5
+    lesson = lesson_of(spoiled_labels(), count=600, training_mode="probe")
+    learned = fit_head(on_embeddings(lesson, network), network, Means())
+    noise = learned.metrics["label_noise"]
+    assert 0.1 < noise["low"] <= noise["high"]
+    assert 0.2 < noise["high"] < 0.5
     [advice] = learned.metrics["advice"]
     assert advice["code"] == "label_noise"
-    assert "curriculum=easy_first" in advice["text"]
-    clean = fit_head(on_embeddings(lesson_of(count=600), network), fresh(), Means())
+    assert "curriculum" not in advice["text"], "a probe has none"
+    clean = fit_head(on_embeddings(lesson_of(count=600, training_mode="probe"), network), fresh(), Means())
     assert clean.metrics["advice"] == []
+
+
+def test_a_trained_network_tells_the_least_share_of_wrong_labels() -> None:
+    noise = finetune(lesson_of(spoiled_labels(), count=600, epochs_max=8), fresh(), Means()).metrics["label_noise"]
+    assert 0 < noise["low"] < 0.35
+    assert noise["high"] is None
+
+
+def test_few_labels_and_simulations_are_not_asked_how_many_are_wrong() -> None:
+    assert "label_noise" not in finetune(lesson_of(count=49, epochs_max=1), fresh(), Means()).metrics
+    silent = Means(looks_for_wrong_labels=False)
+    assert "label_noise" not in finetune(lesson_of(count=80, epochs_max=1), fresh(), silent).metrics
