@@ -125,30 +125,29 @@ def test_a_curriculum_asks_the_last_model_what_is_hard(difficulty: str) -> None:
     assert model_hash(ordered.network) != model_hash(first.network)
 
 
-def spoiled_labels() -> np.ndarray:
-    """600 labels, 180 of them wrong."""
-    wrong = LABELS[:600].copy()
-    flipped = np.random.default_rng(1).permutation(600)[:180]
-    wrong[flipped] = (wrong[flipped] + 1 + np.arange(180) % 9) % 10
-    return wrong
+def spoiled_labels(count: int = 900, wrong: int = 180) -> np.ndarray:
+    """So many labels, and so many of them wrong."""
+    labels = LABELS[:count].copy()
+    flipped = np.random.default_rng(1).permutation(count)[:wrong]
+    labels[flipped] = (labels[flipped] + 1 + np.arange(wrong) % 9) % 10
+    return labels
 
 
 def test_many_wrong_labels_bring_advice_and_right_ones_none() -> None:
     network = fresh()
-    lesson = lesson_of(spoiled_labels(), count=600, training_mode="probe")
+    lesson = lesson_of(spoiled_labels(), count=900, training_mode="probe")
     learned = fit_head(on_embeddings(lesson, network), network, Means())
     noise = learned.metrics["label_noise"]
     assert 0.1 < noise["low"] <= noise["high"]
-    assert 0.2 < noise["high"] < 0.5
-    [advice] = learned.metrics["advice"]
-    assert advice["code"] == "label_noise"
+    assert 0.1 < noise["high"] < 0.35
+    [advice] = [one for one in learned.metrics["advice"] if one["code"] == "label_noise"]
     assert "curriculum" not in advice["text"], "a probe has none"
     clean = fit_head(on_embeddings(lesson_of(count=600, training_mode="probe"), network), fresh(), Means())
-    assert clean.metrics["advice"] == []
+    assert "label_noise" not in [one["code"] for one in clean.metrics["advice"]]
 
 
 def test_a_trained_network_tells_the_least_share_of_wrong_labels() -> None:
-    noise = finetune(lesson_of(spoiled_labels(), count=600, epochs_max=8), fresh(), Means()).metrics["label_noise"]
+    noise = finetune(lesson_of(spoiled_labels(600), count=600, epochs_max=8), fresh(), Means()).metrics["label_noise"]
     assert 0 < noise["low"] < 0.35
     assert noise["high"] is None
 
