@@ -111,7 +111,7 @@ def servers(folder: Path, size: Size) -> Iterator[tuple[Server, Server]]:
 
 def fill_queue(services: Services, count: int) -> None:
     """A project whose first round asks for every one of `count` samples; nobody looks at their images here."""
-    settings = {"labels_per_round": count, "auto_start": False}
+    settings = {"labels_per_round": count, "auto_start": False, "strategy": "random"}
     project = services.projects.create(PROJECT, CLASS_NAMES, settings)
     hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)]
     rows = [NewSample(sha256, sha256, 8, 8, "PNG", 200, Split.POOL) for sha256 in hashes]
