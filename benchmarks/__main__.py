@@ -9,7 +9,18 @@ import click
 
 from benchmarks.figures import Lines
 
-NAMES = ("batch_selectors", "labelers", "learning_modes", "pretraining", "rounds", "scoring", "strategies", "training")
+NAMES = (
+    "batch_selectors",
+    "labelers",
+    "learning_modes",
+    "pretraining",
+    "rounds",
+    "scoring",
+    "selectors_bayesian",
+    "selectors_geometry",
+    "strategies",
+    "training",
+)
 
 
 @click.command()

@@ -17,7 +17,7 @@ from al_service.acquisition.arrays import to_tensor
 from al_service.acquisition.badge import diverse_gradients
 from al_service.acquisition.batch_bald import JOINT_SAMPLES, most_informative
 from al_service.acquisition.candidates import Candidates, Choice, Chooser, Options
-from al_service.acquisition.class_quota import quota_order
+from al_service.acquisition.class_quota import SHARE_POWER, quota_order
 from al_service.acquisition.cluster_margin import spread_over_clusters
 from al_service.acquisition.facility_location import most_representative
 from al_service.acquisition.herding import most_herding
@@ -28,8 +28,6 @@ from al_service.acquisition.prob_cover import most_covering, radius
 from al_service.acquisition.ranking import highest
 from al_service.acquisition.typiclust import most_typical
 
-#: How much a sample counts as much as it is uncertain, in class quotas: proportional to its class's share.
-SHARE_POWER = 1.0
 # BatchBALD looks at the joint outcomes of a batch: of a large pool at those that disagree most by themselves.
 _JOINT_CANDIDATES_MAX = 10_000
 

@@ -24,6 +24,9 @@ from al_service.acquisition.arrays import (
 )
 from al_service.acquisition.probability_scores import normalised_entropy, scaled
 
+#: How much a class's share of the predictions counts, between not at all (0) and in proportion (1).
+SHARE_POWER = 0.5
+
 
 def class_quota(
     probabilities: FloatArray,
@@ -31,7 +34,7 @@ def class_quota(
     k: int,
     hardness: FloatArray | None = None,
     *,
-    share_power: float = 0.5,
+    share_power: float = SHARE_POWER,
 ) -> IntArray:
     """k positions, the highest scores of every predicted class, in proportion to (share of the pool)^a times hardness.
 
