@@ -213,8 +213,10 @@ def members_of(process: subprocess.Popen[str]) -> list[str]:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             fields = (path / "stat").read_text().rsplit(")", 1)[1].split()
-            if fields[0] != "Z" and int(fields[3]) == process.pid:
-                found.append((path / "cmdline").read_text())
+            # Without a command line it has given back its memory and is on its way out, though no zombie yet.
+            line = (path / "cmdline").read_text()
+            if line and fields[0] != "Z" and int(fields[3]) == process.pid:
+                found.append(line)
         except OSError:
             continue
     return found
