@@ -79,11 +79,12 @@ IN_HANDS = (
     .select_from(OTHER.join(assignments, assignments.c.selection_id == OTHER.c.id))
     .where(is_(assignments.c.state, AssignmentState.OPEN))
 )
-#: The statement of `open_reserve`; parameters: project_id, limit.
+#: The statement of `open_reserve`; parameters: project_id, limit. Leases are those of the project: two indexes hold the
+#: open ones, and SQLite took now the one, now the other.
 WAITING = (
     sa.select(selections.c.id)
     .where(selections.c.project_id == PROJECT_ID, RESERVE, is_(SAMPLE_STATE, SampleState.UNLABELLED), ~IS_ASKED)
-    .where(selections.c.sample_id.not_in(IN_HANDS))
+    .where(selections.c.sample_id.not_in(IN_HANDS.where(assignments.c.project_id == PROJECT_ID)))
     .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
     .limit(sa.bindparam("limit", type_=ID))
 )

@@ -202,8 +202,8 @@ class TestReserve:
             plan = [row.detail for row in connection.execute(sa.text(f"EXPLAIN QUERY PLAN {sql}"))]
         assert plan[0] == "SEARCH selections USING INDEX ix_selections_reserve (project_id=?)"
         # Of all assignments that index holds the open leases, a handful for each person.
-        scans = [step for step in plan if "SCAN" in step or "TEMP" in step]
-        assert scans == ["SCAN assignments USING INDEX ix_assignments_held"]
+        assert "SEARCH assignments USING INDEX ix_assignments_held (project_id=?)" in plan
+        assert [step for step in plan if "SCAN" in step or "TEMP" in step] == []
 
 
 class TestFreeSelections:
