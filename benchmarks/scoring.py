@@ -43,7 +43,7 @@ PASSES = 20
 PASS_TURNS = 9
 #: How many images of CIFAR-10 to score; all by default.
 IMAGES_VARIABLE = "BENCH_SCORING_IMAGES"
-SIZES = (64, 256, 1024)
+SIZES = (64, 128, 256, 1024)
 TRIED_IMAGES = 2048
 SHARD = 20_000
 CLASSES = 10
@@ -307,7 +307,7 @@ def gpu(lines: Lines, name: str, count: int, turns: int, device: str = "cuda") -
 
         def bare(half: bool = half) -> None:
             with torch.inference_mode(), torch.autocast(kind, torch.float16, enabled=half):
-                for part in torch.from_numpy(pixels).split(SIZES[1]):
+                for part in torch.from_numpy(pixels).split(SIZES[2]):
                     network(part.to(device).permute(0, 3, 1, 2))
             if kind == "cuda":
                 torch.cuda.synchronize()

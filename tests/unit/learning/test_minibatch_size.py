@@ -260,6 +260,17 @@ def test_trying_stops_before_it_takes_long():
     assert tried == [32, 64]
 
 
+def test_one_disturbed_try_does_not_decide():
+    """The first call of every size prepares its layers; later ones show what it takes."""
+    tries: dict[int, int] = {}
+
+    def first_is_slow(size: int) -> float:
+        tries[size] = tries.get(size, 0) + 1
+        return 0.002 + 0.0001 * size + (0.05 if tries[size] == 1 and size >= 128 else 0)
+
+    assert minibatch_size.quickest_size(first_is_slow, 512) == 256
+
+
 def test_sizes_that_fit():
     assert minibatch_size.most_that_fit(10, 0, 512) == 1
     assert minibatch_size.most_that_fit(10, 1e12, 500) == 256
