@@ -104,9 +104,10 @@ def _scored(lines: Lines, case: Case, files: Sequence[Path], folder: Path) -> No
         tensor = torch.from_numpy(
             decode_pixels(lambda key: Path(key).read_bytes(), list(map(str, files)), case.image_px)
         )
-        bare = quickest_forward(network, tensor)
+        bare, floor_minibatch = quickest_forward(network, tensor)
         decoder, decode = quickest_decoder(files, pool)
-        predict(network, tensor.numpy())  # the minibatch size is found
+        done: list[int] = []
+        predict(network, tensor.numpy(), on_progress=lambda so_far, _: done.append(so_far))  # finds the minibatch size
         seconds: dict[str, list[float]] = {"first": [], "second": [], "bare": [], "decode": []}
         for turn in range(case.turns):
             place = folder / str(turn)
@@ -128,6 +129,8 @@ def _scored(lines: Lines, case: Case, files: Sequence[Path], folder: Path) -> No
             "images": len(files),
             "images_per_s": len(files) / ours,
             "threads": threads,
+            "minibatch": done[0],
+            "floor_minibatch": floor_minibatch,
         }
         extra = {"decoder": decoder, "decode_seconds": statistics.median(seconds["decode"])} if what == "first" else {}
         lines.add(f"score_{what}_time", runs=case.turns, **case.facts(), **figures, **extra)
@@ -163,8 +166,8 @@ def _pixel_rows(network: networks.Network, place: Path) -> RowStore:
     return RowStore(place / "pixels", (network.image_px, network.image_px, 3), "uint8")
 
 
-def quickest_forward(network: networks.Network, pixels: torch.Tensor) -> Callable[[], None]:
-    """One bare pass over (N, px, px, 3) pixels, in the layout and the minibatch size that win on some of them."""
+def quickest_forward(network: networks.Network, pixels: torch.Tensor) -> tuple[Callable[[], None], int]:
+    """One bare pass over (N, px, px, 3) pixels, in the layout and the minibatch size that win on some; that size."""
     as_stored = pixels.permute(0, 3, 1, 2)
     layouts = {"channels_last": as_stored, "channels_first": as_stored.contiguous()}
 
@@ -177,7 +180,7 @@ def quickest_forward(network: networks.Network, pixels: torch.Tensor) -> Callabl
     images, size = min(
         ways, key=lambda way: min(timed(lambda: forward(way[0][:TRIED_IMAGES], way[1])) for _ in range(2))
     )
-    return lambda: forward(images, size)
+    return lambda: forward(images, size), size
 
 
 def quickest_decoder(files: Sequence[Path], pool: Pool) -> tuple[str, Callable[[], object]]:

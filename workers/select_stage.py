@@ -11,6 +11,7 @@ from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Chosen
 from al_service.domain.states import Stage
 from al_service.loop.rounds import StageResult
+from al_service.loop.stopping import stop_of
 from workers.context import WorkerContext
 from workers.round_inputs import round_of
 from workers.running import JobRun
@@ -32,10 +33,12 @@ def select(context: WorkerContext, run: JobRun) -> None:
         held = tx.queue.held_sample_ids(record.project_id)
         evaluation_ids = sorted(set(tx.samples.unlabelled_evaluation_ids(record.project_id)) - held)
         counts = tx.samples.counts(record.project_id)
+        stop = stop_of(tx, tx.projects.get(record.project_id), counts.all_labelled)
     config, artifacts = record.config, score_artifacts(record.stage_record(Stage.SCORE).result)
     free = np.setdiff1d(np.array(selectable, np.int64), np.array(sorted(held), np.int64))
     candidates = ScoredPool.read(services.artifacts.get, artifacts, free)
     left = max(0, config.label_budget - counts.all_labelled) if config.label_budget else len(free)
+    left = 0 if stop is not None else left
     budget = min(config.labels_per_round, left)
     batch = candidates.choose(config.strategy, budget, seed=record.seed, **config.selection_options)
     chosen = _picks(batch, 0)
@@ -50,6 +53,7 @@ def select(context: WorkerContext, run: JobRun) -> None:
         "candidates": len(candidates.sample_ids),
         "budget": budget,
         "evaluation_picks": len(chosen) - len(batch),
+        **({} if stop is None else {"stop": stop.code}),
         **batch.facts,
     }
     services.rounds.complete_stage(

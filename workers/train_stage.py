@@ -30,6 +30,7 @@ from workers.context import WorkerContext
 from workers.models import find_last_head, keep_warm, read_checkpoint, registered_backbone, starting_network
 from workers.round_inputs import RoundInputs, class_indices, precision_of, read_round_inputs
 from workers.running import JobRun
+from workers.stop_facts import note_predictions
 from workers.training_states import KeptStates
 
 CLASSES_TO_TRAIN = 2
@@ -167,6 +168,7 @@ def _learn(material: _Material, labelled: Rows, states: KeptStates) -> tuple[Lea
     if evaluation is not None:
         measured_on = [inputs.evaluation[position] for position in evaluation.positions]
         learned.metrics["evaluation_fingerprint"] = data_fingerprint(measured_on)
+        note_predictions(context, run, inputs, learned, measured_on)
     return learned, time.perf_counter() - started
 
 

@@ -220,8 +220,17 @@ class WorkerFields(Answer):
     heartbeat_at: datetime | None
 
 
+class StopFields(Answer):
+    """Why a project asks no more: budget_spent, stable or little_gain, and a sentence for people."""
+
+    code: str
+    text: str
+
+
 class SummaryAnswer(Answer):
-    """A project at a glance. round: the open one; last_round: the newest of any state; workers: null without broker."""
+    """A project at a glance. round: the open one; last_round: the newest of any state; workers: null without broker;
+    stop: why the project asks no more, null while it does.
+    """
 
     project: str
     classes: list[ClassFields]
@@ -235,3 +244,4 @@ class SummaryAnswer(Answer):
     failures: list[FailedJobFields]
     workers: list[WorkerFields] | None
     guidelines: str
+    stop: StopFields | None

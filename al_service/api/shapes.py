@@ -26,6 +26,7 @@ from al_service.api.loop_answers import (
     SelectionFields,
     StageDetailFields,
     StageFields,
+    StopFields,
     SummaryAnswer,
     WorkerFields,
 )
@@ -256,6 +257,7 @@ def summary_answer(summary: Summary, workers: list[dict[str, Any]] | None) -> Su
         ],
         workers=None if workers is None else [WorkerFields(**worker) for worker in workers],
         guidelines=project.config.guidelines,
+        stop=None if summary.stop is None else StopFields(**asdict(summary.stop)),
     )
 
 

@@ -47,6 +47,7 @@ def _status_facts(summary: Summary, workers: list[dict[str, Any]] | None) -> dic
         "jobs": [job_facts(job) for job in summary.active_jobs],
         "failures": [job_facts(job) for job in summary.failed_jobs],
         "workers": workers,
+        "stop": None if summary.stop is None else asdict(summary.stop),
     }
 
 
@@ -63,6 +64,8 @@ def _print_status(summary: Summary, workers: list[dict[str, Any]] | None) -> Non
     _line("round", "none yet" if last is None else _round_words(last))
     wanted = summary.project.config.labels_to_trigger
     _line("new labels", f"{summary.new_labels} of {wanted} that start the next round")
+    if summary.stop is not None:
+        _line("stopped", summary.stop.text)
     _line("workers", _worker_words(workers))
     if summary.stage_progress is not None:
         _line("stage", progress_words(summary.stage_progress))

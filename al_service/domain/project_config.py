@@ -89,6 +89,20 @@ class ProjectConfig:
         200, "evaluation samples to have labelled by people when the import brings no labels", low=0, high=1_000_000
     )
     label_budget: int = _setting(0, "stop asking after this many labels; 0 = no limit", low=0, high=1_000_000_000)
+    stop_kappa: float = _setting(
+        0.0,
+        "stop asking once predictions on the evaluation images are stable: Cohen's kappa from round to round, the mean "
+        "of 3 rounds, is at least this; 0 = off, 0.99 usual",
+        low=0.0,
+        high=1.0,
+    )
+    stop_gain: float = _setting(
+        0.0,
+        "stop asking once the next 100 labels are expected to add less accuracy than this, even at the upper end of "
+        "the 95 % interval; 0 = off, 0.005 is half a point",
+        low=0.0,
+        high=1.0,
+    )
     overlap: int = _setting(1, "people who answer each sample", low=1, high=20)
     max_skips: int = _setting(3, "after this many skips a sample leaves the queue", low=1, high=100)
     mc_passes: int = _setting(20, "MC-dropout passes for strategies that need them", low=2, high=500)

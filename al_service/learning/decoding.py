@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: Files read and decoded by one thread at a time.
 _BLOCK = 64
+#: The same where processes decode small files: a block is sent to them and back, so it should be worth the way.
+_PROCESS_BLOCK = 256
 #: The same where many threads read: they hold what they have read until it is their turn to decode.
 _FAR_BLOCK = 8
 #: Starting processes takes a third of a second; below this many files that is not earned back.
@@ -155,7 +157,10 @@ class Decoder:
             self._processes = SimpleQueue()
             for _ in range(self._workers):
                 self._processes.put(self._stack.enter_context(decoding_process()))
-        block = _BLOCK if self._readers == self._workers else _FAR_BLOCK
+        if self._readers > self._workers:
+            block = _FAR_BLOCK
+        else:
+            block = _BLOCK if self._processes is None else _PROCESS_BLOCK
 
         def fill(start: int) -> tuple[int, list[Failure]]:
             return self._fill(read, keys[start : start + block], start, pixels)

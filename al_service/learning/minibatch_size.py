@@ -39,7 +39,7 @@ WORTH_TRYING = 4096
 _TRYING_SECONDS = 1.0
 _TURNS_MOST = 8
 #: A larger size must be quicker by this much: rounding apart sizes are equal, and memory is worth something.
-_QUICKER_BY = 1.05
+_QUICKER_BY = 1.02
 #: Of the memory that is free. Other processes want some too, and convolutions borrow work space.
 _CPU_SHARE, _GPU_SHARE = 0.25, 0.6
 _FIRST_GPU_IMAGES = 8
@@ -212,7 +212,7 @@ def most_that_fit(bytes_per_image: int, free_bytes: float, most: int) -> int:
 
 
 def quickest_size(seconds_of: Callable[[int], float], most: int) -> int:
-    """The smallest of the CPU sizes up to `most` that none larger beats by 5 %; larger ones are tried while time lasts.
+    """The smallest of the CPU sizes up to `most` that none larger beats by 2 %; larger ones are tried while time lasts.
 
     Sizes are tried in turns and the quickest of a size's tries counts: the first call of a size also prepares the
     layers for it, and other processes disturb a single one.

@@ -41,10 +41,12 @@ class Measured:
     Args:
         calibration: how good it is, before and after.
         right: (N,) bool, sample by sample.
+        predicted: (N,) class indices.
     """
 
     calibration: Calibration
     right: np.ndarray
+    predicted: np.ndarray
 
     def metrics(self, class_names: Sequence[str]) -> dict[str, Any]:
         """The round's metrics."""

@@ -83,12 +83,16 @@ class Lesson:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """A trained network with its temperature, what training did (facts) and how good it is (metrics), JSON-able."""
+    """A trained network with its temperature, what training did (facts) and how good it is (metrics), JSON-able.
+
+    predicted: (N,) class indices of the evaluation set; None where there is none.
+    """
 
     network: Network
     temperature: float
     facts: dict[str, Any]
     metrics: dict[str, Any]
+    predicted: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,7 +304,7 @@ def _learned(
     metrics |= measured.metrics(lesson.class_names)
     if without is not None:
         metrics["plain"] = without.as_plain_beside(measured)
-    return Learned(network, measured.calibration.temperature.value, facts, metrics)
+    return Learned(network, measured.calibration.temperature.value, facts, metrics, measured.predicted)
 
 
 def _noise_metrics(lesson: Lesson, network: Network, means: Means, l2: float | None) -> dict[str, Any]:
@@ -325,8 +329,9 @@ def _measured(lesson: Lesson, network: Network, means: Means) -> Measured | None
     if evaluation is None or not len(evaluation.class_indices):
         return None
     outputs = _outputs(network, evaluation.values, means, "measuring")
-    right = outputs.logits.argmax(1) == evaluation.class_indices
-    return Measured(calibrate(outputs.logits, evaluation.class_indices, lesson.seed), right)
+    predicted = outputs.logits.argmax(1)
+    is_right = predicted == evaluation.class_indices
+    return Measured(calibrate(outputs.logits, evaluation.class_indices, lesson.seed), is_right, predicted)
 
 
 def _outputs(network: Network, values: Any, means: Means, words: str) -> Inference:

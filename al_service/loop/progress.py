@@ -9,7 +9,7 @@ from al_service.domain.records import Job, PoolCounts, Project, Round, User
 from al_service.domain.states import JobKind, JobState, RoundState, Stage
 from al_service.loop.ports import Transaction
 from al_service.loop.shards import shards_of
-from al_service.loop.triggers import budget_spent
+from al_service.loop.stopping import Stop, stop_of
 
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 ENDED_BADLY = (JobState.FAILED, JobState.CANCELLED)
@@ -52,16 +52,18 @@ class Summary:
     stage_progress: Progress | None
     active_jobs: tuple[Job, ...]
     failed_jobs: tuple[Job, ...]
+    stop: Stop | None
 
 
 def summarise(tx: Transaction, project: Project, now: datetime) -> Summary:
     """Read everything that the board, `al status` and dashboards show."""
     last = tx.rounds.find_last(project.id)
+    counts = tx.samples.counts(project.id)
     active = tx.jobs.all(project_id=project.id, states=ACTIVE, limit=JOBS_LOOKED_AT)
     ended = tx.jobs.all(project_id=project.id, states=ENDED_BADLY, limit=JOBS_LOOKED_AT)
     return Summary(
         project=project,
-        counts=tx.samples.counts(project.id),
+        counts=counts,
         class_counts=tx.samples.class_counts(project.id),
         current_round=last if last is not None and last.state.is_open else None,
         last_round=last,
@@ -73,6 +75,7 @@ def summarise(tx: Transaction, project: Project, now: datetime) -> Summary:
         stage_progress=stage_progress(tx, last),
         active_jobs=tuple(active),
         failed_jobs=tuple(job for job in ended if _can_be_retried(job, last)),
+        stop=stop_of(tx, project, counts.all_labelled),
     )
 
 
@@ -133,16 +136,18 @@ def _reason(
         if others:
             return "leased_to_others", f"The rest of this batch is with {_names(others)}.", 3.0
         return "answered_by_you", "You have answered everything here; the rest waits for a second person.", 10.0
-    return _why_no_round(project, counts, last)
+    return _why_no_round(project, counts, last, stop_of(tx, project, counts.all_labelled))
 
 
-def _why_no_round(project: Project, counts: PoolCounts, last: Round | None) -> tuple[str, str, float]:
+def _why_no_round(
+    project: Project, counts: PoolCounts, last: Round | None, stop: Stop | None
+) -> tuple[str, str, float]:
     """The queue is empty and nothing runs: why the next round does not start, or that it will."""
     if last is not None and last.state is RoundState.FAILED:
         doing = STAGE_WORDS.get(last.stage, last.stage)
         return "round_failed", f"Round {last.number} failed while {doing}. An engineer can retry it.", 10.0
-    if budget_spent(project.config, counts.all_labelled):
-        return "budget_spent", f"The label budget of {project.config.label_budget} is used up. Thank you.", 30.0
+    if stop is not None:
+        return stop.code, f"{stop.text} Thank you.", 30.0
     if counts.unlabelled == 0:
         return "all_labelled", "Every image is labelled, skipped or flagged. Thank you.", 30.0
     if last is not None and last.state is RoundState.CANCELLED:

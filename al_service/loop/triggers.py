@@ -10,6 +10,7 @@ from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Round
 from al_service.domain.states import JobKind, JobState, RoundState
 from al_service.loop.ports import Transaction
+from al_service.loop.stopping import Stop, limits, stop_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class LoopFacts:
         queued: open selections, leased ones included; a reserve that waits is not.
         importing: an import is queued or running.
         imported: of the unlabelled pool samples at least one came in since the last round started.
+        stop: why the project asks no more, or None.
     """
 
     last_round: Round | None
@@ -32,6 +34,7 @@ class LoopFacts:
     queued: int
     importing: bool
     imported: bool
+    stop: Stop | None = None
 
 
 def loop_facts(tx: Transaction, project_id: int) -> LoopFacts:
@@ -48,6 +51,7 @@ def loop_facts(tx: Transaction, project_id: int) -> LoopFacts:
         queued=tx.queue.open_count(project_id),
         importing=bool(tx.jobs.all(project_id=project_id, states=alive, kind=JobKind.INGEST, limit=1)),
         imported=newest is not None and (last is None or newest >= last.started_at),
+        stop=stop_of(tx, tx.projects.get(project_id), counts.all_labelled),
     )
 
 
@@ -63,7 +67,7 @@ def decide(config: ProjectConfig, facts: LoopFacts, now: datetime) -> str | None
         return "first" if facts.unlabelled + facts.labelled > 0 and not facts.importing else None
     if last.state in (RoundState.RUNNING, RoundState.FAILED, RoundState.CANCELLED):
         return None
-    if budget_spent(config, facts.labelled) or facts.unlabelled == 0:
+    if facts.stop is not None or facts.unlabelled == 0:
         return "final" if facts.new_labels > 0 and facts.queued == 0 else None
     if facts.new_labels >= config.labels_to_trigger:
         return "labels"
@@ -71,10 +75,6 @@ def decide(config: ProjectConfig, facts: LoopFacts, now: datetime) -> str | None
     if config.trigger_interval_s and waited >= config.trigger_interval_s and facts.new_labels > 0:
         return "time"
     # A round that found nothing to ask finds nothing again, until something has changed.
-    is_futile = last.selected_count == 0 and facts.new_labels == 0 and not facts.imported
+    has_changed = facts.new_labels > 0 or facts.imported or limits(last.config) != limits(config)
+    is_futile = last.selected_count == 0 and not has_changed
     return "queue_empty" if facts.queued == 0 and not is_futile else None
-
-
-def budget_spent(config: ProjectConfig, labelled: int) -> bool:
-    """True when the project has as many labels as it may ask for."""
-    return bool(config.label_budget) and labelled >= config.label_budget

@@ -11,6 +11,7 @@ import { createDetail } from "./board_detail.js";
 import { createModels } from "./board_models.js";
 import { drawFailures, drawHeadline, drawPeople, drawPool } from "./board_panels.js";
 import { createPretrain } from "./board_pretrain.js";
+import { drawStop } from "./board_stop.js";
 import { drawConfusion, drawRounds, roundsCsv } from "./board_tables.js";
 import { byId, seconds, setText } from "./dom.js";
 import { wireMenus } from "./menus.js";
@@ -54,6 +55,7 @@ function start(body) {
     drawHeadline(summary);
     drawPool(summary.counts);
     drawPeople(summary);
+    drawStop(summary, rounds);
     drawFailures(summary.failures, mayEngineer, retry);
     drawRounds(byId("rounds"), rounds, showsAllRounds, () => { showsAllRounds = true; draw(); });
     drawDetail(summary, detail.of(rounds));

@@ -46,6 +46,7 @@ function sublineWords(summary, round) {
   }
   if (summary.counts.total === 0 && summary.counts.train_total === 0) return "This project has no images yet.";
   if (!round) return `${plural(summary.counts.labelled + summary.counts.train_total, "label")} so far; a round asks people for the next ones.`;
+  if (summary.stop) return summary.stop.text;
   return `${plural(progress.new_labels, "new label")} since it began; ${count(progress.labels_to_trigger)} are enough for the next round.`;
 }
 

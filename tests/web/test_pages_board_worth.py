@@ -340,3 +340,46 @@ def test_only_engineers_are_offered_training(birds: Site, visit: OpenVisit, name
     page = visit().sign_in(name, BOARD)
     expect(page.get_by_role("heading", level=1)).to_have_text("No round yet")
     expect(page.get_by_role("button", name="Train a backbone without labels")).to_have_count(0)
+
+
+# -- do more labels pay ------------------------------------------------------------------------------------------------
+
+STOPPING = {
+    "agreement": {"kappa": 0.953, "share": 0.97, "count": 200, "since_round": 3, "new_labels": 40},
+    "gain": {"labels": 100, "gain": 0.0042, "low": 0.001, "high": 0.0093, "rounds": 5},
+}
+
+
+def worth(page: Page) -> dict[str, str]:
+    """Rows of the panel."""
+    rows = page.locator("#stop > div")
+    expect(rows).to_have_count(3)
+    return {row.locator("dt").inner_text(): row.locator("dd").inner_text() for row in rows.all()}
+
+
+def test_the_panel_says_what_the_next_labels_are_expected_to_add(birds: Site, visit: OpenVisit) -> None:
+    birds.measured_round("birds", metrics(stopping=STOPPING))
+    page = visit().sign_in("vic", BOARD)
+    assert worth(page) == {
+        "next 100 labels": "+0.4 points (0.1 to 0.9)",
+        "same answers": "97 %",
+        "kappa": "0.95 since round 3",
+    }
+    expect(page.locator("#stop-words")).to_have_text("The project goes on asking: no rule says stop.")
+
+
+@pytest.mark.parametrize("found", [None, {"agreement": None, "gain": None}])
+def test_before_it_can_tell_it_says_when_it_will(birds: Site, visit: OpenVisit, found: Any) -> None:
+    birds.measured_round("birds", metrics(stopping=found) if found else metrics())
+    page = visit().sign_in("vic", BOARD)
+    assert set(worth(page).values()) == {"not known yet"}
+    expect(page.locator("#stop-words")).to_contain_text("four measured rounds" if found else "evaluation images tell")
+
+
+def test_a_project_that_has_stopped_says_why_on_the_board_and_to_labelers(birds: Site, visit: OpenVisit) -> None:
+    birds.measured_round("birds", metrics(stopping=STOPPING))
+    birds.services.projects.change("birds", {"stop_gain": 0.01})
+    page = visit().sign_in("vic", BOARD)
+    why = "The next 100 labels would add 0.9 points of accuracy at most, and the project stops below 1."
+    expect(page.locator("#stop-words")).to_have_text(why)
+    expect(page.locator("#stop-panel")).to_have_class(re.compile("stopped"))

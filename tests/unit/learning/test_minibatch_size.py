@@ -268,7 +268,7 @@ def test_one_disturbed_try_does_not_decide():
         tries[size] = tries.get(size, 0) + 1
         return 0.002 + 0.0001 * size + (0.05 if tries[size] == 1 and size >= 128 else 0)
 
-    assert minibatch_size.quickest_size(first_is_slow, 512) == 256
+    assert minibatch_size.quickest_size(first_is_slow, 512) == 512
 
 
 def test_sizes_that_fit():

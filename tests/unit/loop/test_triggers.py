@@ -8,6 +8,7 @@ import pytest
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Round
 from al_service.domain.states import RoundState, Stage
+from al_service.loop.stopping import Stop
 from al_service.loop.triggers import LoopFacts, decide
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -78,9 +79,19 @@ def test_last_labels_get_one_final_round_and_then_it_is_over() -> None:
 
 def test_a_spent_budget_ends_the_loop() -> None:
     config = replace(CONFIG, label_budget=10)
-    assert decide(config, replace(FACTS, new_labels=0, queued=0), NOW) is None
-    assert decide(config, replace(FACTS, new_labels=10, queued=0), NOW) == "final"
+    stopped = replace(FACTS, stop=Stop("budget_spent", "The label budget of 10 is used up."), queued=0)
+    assert decide(config, stopped, NOW) is None
+    assert decide(config, replace(stopped, new_labels=10), NOW) == "final"
+    assert decide(config, replace(stopped, new_labels=10, queued=1), NOW) is None
     assert decide(config, replace(FACTS, labelled=9, new_labels=10), NOW) == "labels"
+
+
+@pytest.mark.parametrize("setting", ["label_budget", "stop_kappa", "stop_gain"])
+def test_a_project_that_had_stopped_looks_again_when_the_rule_changes(setting: str) -> None:
+    strict = replace(CONFIG, label_budget=10, stop_kappa=0.9, stop_gain=0.1)
+    nothing = replace(FACTS, last_round=replace(LAST, selected_count=0, config=strict), queued=0)
+    assert decide(strict, nothing, NOW) is None
+    assert decide(replace(strict, **{setting: type(getattr(strict, setting))(0)}), nothing, NOW) == "queue_empty"
 
 
 def test_nothing_starts_by_itself_where_people_start_rounds() -> None:
