@@ -45,7 +45,7 @@ def why_stop(config: ProjectConfig, labelled: int, found: Sequence[dict[str, Any
         return Stop("budget_spent", f"The label budget of {config.label_budget} is used up.")
     kappas = [kappa for one in found if (kappa := (one.get("agreement") or {}).get("kappa")) is not None]
     if config.stop_kappa and len(kappas) >= STABLE_ROUNDS:
-        mean = fmean(kappas[-STABLE_ROUNDS:])
+        mean = round(fmean(kappas[-STABLE_ROUNDS:]), 6)  # in binary the mean of three times 0.99 is less than 0.99
         if mean >= config.stop_kappa:
             return Stop(
                 "stable",
