@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -150,9 +151,8 @@ def replay_round(services: Services, project_name: str, number: int) -> dict[str
     candidates = ScoredPool.from_bytes(read(facts["candidates_artifact"]))
     # Rounds of before shards have one file, under another name.
     names = facts.get("scores_artifacts") or [name for name in [facts.get("scores_artifact")] if name]
-    again = ScoredPool.read(read, names, candidates.sample_ids).choose(
-        record.config.strategy, facts["budget"], seed=record.seed, **record.config.selection_options
-    )
+    pool = replace(ScoredPool.read(read, names, candidates.sample_ids), other_ids=candidates.other_ids)
+    again = pool.choose(record.config.strategy, facts["budget"], seed=record.seed, **record.config.selection_options)
     with services.store.read() as tx:
         recorded = [
             item.sample_id for item in tx.queue.selections(record.id) if item.reason.get("code") != "evaluation"

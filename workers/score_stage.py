@@ -5,6 +5,7 @@ and no worker ever holds more than one. The last shard to finish opens the selec
 """
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,25 @@ from al_service.domain.states import Stage
 from al_service.domain.strategy_names import STRATEGIES
 from al_service.errors import InvalidInputError
 from al_service.learning import device
+from al_service.learning.committee import Committee
 from al_service.learning.inference import Inference, head_outputs, predict
 from al_service.learning.mc_dropout import drops_in_head_only
 from al_service.learning.networks import Network
+from al_service.learning.opinions import committee_of
 from al_service.learning.threads import threads_for
 from al_service.loop.rounds import StageResult
 from al_service.loop.shards import shard_size
 from workers.caches import Rows, embeddings_of, embeddings_of_round, pixels_of
 from workers.context import WorkerContext
 from workers.models import scoring_network, starting_network
-from workers.round_inputs import precision_of, read_round_inputs, round_of
+from workers.round_inputs import class_indices, precision_of, read_round_inputs, round_of
 from workers.running import JobRun
 
 #: Images that a first look takes in: enough for clusters to be those of the pool, seconds on a CPU at 32 px.
 FIRST_LOOK_SAMPLES = 10_000
 #: Second word of the seed of that draw; see select_stage.
 FIRST_LOOK_DRAW = 3
+PROPOSAL_DRAW = 4
 
 
 def score(context: WorkerContext, run: JobRun) -> None:
@@ -47,8 +51,10 @@ def score(context: WorkerContext, run: JobRun) -> None:
         size = shard_size(unlabelled, record.config.score_shard_samples)
         ranges = tx.samples.selectable_ranges(record.project_id, size)
     if len(ranges) > 1:
-        # Shard 0 also looks at the labelled images, which distances are measured from.
-        payloads = [{"first_id": first, "last_id": last, "count": count} for first, last, count in ranges]
+        proposes = unlabelled > record.config.select_whole_samples
+        payloads = [
+            {"first_id": first, "last_id": last, "count": count, "proposes": proposes} for first, last, count in ranges
+        ]
         context.services.rounds.fan_out(run.job, payloads)
         return
     facts, unreadable = _score_range(context, run, record, first_id=None, last_id=None, with_labelled=True)
@@ -95,20 +101,32 @@ def score_shard(context: WorkerContext, run: JobRun) -> None:
     with context.services.store.read() as tx:
         record = round_of(tx, run)
     payload = run.job.payload
+    # Distances are measured from labelled images: by the shard that proposes, else by whoever holds all shards.
+    proposal_of = payload["shard"] if payload.get("proposes") else None
     facts, unreadable = _score_range(
         context,
         run,
         record,
         first_id=payload["first_id"],
         last_id=payload["last_id"],
-        with_labelled=payload["shard"] == 0,
+        with_labelled=payload["shard"] == 0 or proposal_of is not None,
+        proposal_of=proposal_of,
     )
     context.services.rounds.complete_shard(run.job, {"shard": payload["shard"], **facts}, unreadable)
 
 
 def score_artifacts(result: dict[str, Any]) -> list[str]:
-    """The files that a score stage left behind, by its result: one, one for each shard, or none (it was skipped)."""
-    return [part["artifact"] for part in result.get("shards", [result]) if "artifact" in part]
+    """The files that a selection reads, by the score stage's result: one, one for each shard, or none (it was skipped).
+
+    Of shards that propose, their proposals.
+    """
+    parts = [part for part in result.get("shards", [result]) if "artifact" in part]
+    return [part.get("proposals_artifact", part["artifact"]) for part in parts]
+
+
+def is_in_two_stages(result: dict[str, Any]) -> bool:
+    """Whether the files of `score_artifacts` hold proposals, not the pool."""
+    return any("proposals_artifact" in part for part in result.get("shards", ()))
 
 
 def _score_range(
@@ -119,8 +137,13 @@ def _score_range(
     first_id: int | None,
     last_id: int | None,
     with_labelled: bool,
+    proposal_of: int | None = None,
 ) -> tuple[dict[str, Any], list[int]]:
-    """Score the pool's samples of that range; the stored file with its figures, and samples that cannot be read."""
+    """Score the pool's samples of that range; the stored file with its figures, and samples that cannot be read.
+
+    Args:
+        proposal_of: the shard's number where it proposes samples for the batch, too.
+    """
     with context.services.store.read() as tx:
         model = tx.models.find_of_round(record.id)
         pool = tx.samples.selectable(record.project_id, first_id, last_id)
@@ -152,7 +175,21 @@ def _score_range(
         "seconds": seconds,
         "images_per_second": len(pool) / seconds if seconds > 0 else None,
     }
+    if proposal_of is not None:
+        facts["proposals_artifact"] = _propose(context, run, record, scored, proposal_of)
     return facts, np.delete(sample_ids, there).tolist()
+
+
+def _propose(context: WorkerContext, run: JobRun, record: Round, scored: ScoredPool, shard: int) -> str:
+    """Store what this shard has to offer; the file's name."""
+    config = record.config
+    count = config.labels_per_round + round(config.reserve_factor * config.labels_per_round)
+    offered = scored.proposals(
+        config.strategy, count, seed=[record.seed, PROPOSAL_DRAW, shard], **config.selection_options
+    )
+    name = f"rounds/{record.id}/proposals-{run.job.id}-{run.job.attempt}.npz"
+    context.services.artifacts.put(name, offered.to_bytes())
+    return name
 
 
 class _Scorer:
@@ -168,6 +205,8 @@ class _Scorer:
 
     def outputs(self, hashes: list[str]) -> tuple[Inference, np.ndarray]:
         """What the model says of the images, and the positions of those that could be read."""
+        if self._passes and self._record.config.committee != "dropout":
+            return self._committee_outputs(hashes)
         if self._passes and not self._is_frozen and not drops_in_head_only(self._network):
             return self._whole_passes(hashes)
         rows = self.embeddings(hashes)
@@ -182,6 +221,24 @@ class _Scorer:
             return embeddings_of(self._context, self._run, self._network, hashes)
         precision = precision_of(self._record.config)
         return embeddings_of_round(self._context, self._run, self._network, hashes, precision=precision)
+
+    def _committee_outputs(self, hashes: list[str]) -> tuple[Inference, np.ndarray]:
+        """Opinions of several heads on the round's embeddings instead of dropout passes."""
+        rows = self.embeddings(hashes)
+        outputs = head_outputs(self._network, rows.values, device=self._device)
+        sampled = self._committee().sampled_probabilities(rows.values, device=self._device)
+        return replace(outputs, sampled_probabilities=sampled), rows.positions
+
+    def _committee(self) -> Committee:
+        """Fitted on the round's labels anew: all shards get the same heads, whoever works on them."""
+        record = self._record
+        with self._context.services.store.read() as tx:
+            known = tx.samples.training_set(record.project_id, record.watermark)
+        labelled = [row for row in known if row.class_name in record.class_names]
+        rows = self.embeddings([row.sha256 for row in labelled])
+        labels = class_indices(labelled, record.class_names)[rows.positions]
+        embeddings = np.asarray(rows.values[:])
+        return committee_of(record.config, embeddings, labels, len(record.class_names), seed=record.seed)
 
     def _whole_passes(self, hashes: list[str]) -> tuple[Inference, np.ndarray]:
         """A backbone with dropout of its own must be run for every pass."""

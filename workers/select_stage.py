@@ -15,7 +15,7 @@ from al_service.loop.stopping import stop_of
 from workers.context import WorkerContext
 from workers.round_inputs import round_of
 from workers.running import JobRun
-from workers.score_stage import score_artifacts
+from workers.score_stage import is_in_two_stages, score_artifacts
 
 #: Second word of the seed of each draw, so that no two draws of a round share their numbers.
 EVALUATION_DRAW = 1
@@ -34,9 +34,12 @@ def select(context: WorkerContext, run: JobRun) -> None:
         evaluation_ids = sorted(set(tx.samples.unlabelled_evaluation_ids(record.project_id)) - held)
         counts = tx.samples.counts(record.project_id)
         stop = stop_of(tx, tx.projects.get(record.project_id), counts.all_labelled)
-    config, artifacts = record.config, score_artifacts(record.stage_record(Stage.SCORE).result)
+    scored = record.stage_record(Stage.SCORE).result
+    config, artifacts = record.config, score_artifacts(scored)
     free = np.setdiff1d(np.array(selectable, np.int64), np.array(sorted(held), np.int64))
     candidates = ScoredPool.read(services.artifacts.get, artifacts, free)
+    if is_in_two_stages(scored):
+        candidates = candidates.beside(free)
     left = max(0, config.label_budget - counts.all_labelled) if config.label_budget else len(free)
     left = 0 if stop is not None else left
     budget = min(config.labels_per_round, left)
@@ -46,11 +49,12 @@ def select(context: WorkerContext, run: JobRun) -> None:
     chosen += _evaluation_picks(evaluation_ids, missing, len(chosen), config, record.seed)
     reserve = _reserve(candidates, batch, left - budget, config, record.seed)
     name = f"rounds/{record.id}/candidates-{run.job.id}-{run.job.attempt}.npz"
-    services.artifacts.put(name, ScoredPool(candidates.sample_ids).to_bytes())
+    services.artifacts.put(name, ScoredPool(candidates.sample_ids, other_ids=candidates.other_ids).to_bytes())
     facts = {
         "scores_artifacts": artifacts,
         "candidates_artifact": name,
         "candidates": len(candidates.sample_ids),
+        "in_two_stages": candidates.other_ids is not None,
         "budget": budget,
         "evaluation_picks": len(chosen) - len(batch),
         **({} if stop is None else {"stop": stop.code}),

@@ -14,6 +14,7 @@ import numpy as np
 
 from al_service.acquisition import strategies
 from al_service.acquisition.arrays import PoolArrays, Selection
+from al_service.acquisition.ranking import random_choice
 from al_service.errors import InvalidInputError
 
 _BY_SAMPLE = ("probabilities", "embeddings", "sampled_probabilities")
@@ -35,6 +36,8 @@ class ScoredPool:
         embeddings: (N, D) float16, or None.
         sampled_probabilities: (N, M, C) float32, or None.
         labelled_embeddings: (L, D) float16 of the training set under the same model, or None.
+        other_ids: (R,) int64, samples of the pool that no shard proposed (`proposals`); the random slice alone may take
+            them. None where all of the pool is here.
     """
 
     sample_ids: np.ndarray
@@ -42,6 +45,7 @@ class ScoredPool:
     embeddings: np.ndarray | None = None
     sampled_probabilities: np.ndarray | None = None
     labelled_embeddings: np.ndarray | None = None
+    other_ids: np.ndarray | None = None
 
     def to_bytes(self) -> bytes:
         """The file's bytes."""
@@ -136,6 +140,24 @@ class ScoredPool:
             sampled_probabilities=rows(self.sampled_probabilities),
         )
 
+    def proposals(self, strategy: str, count: int, *, seed: int | Sequence[int], **options: Any) -> "ScoredPool":
+        """This shard's candidates for a batch that is chosen among the candidates of all shards: the strategy's own
+        picks, without a random slice. Embeddings of labelled images stay.
+
+        Args:
+            count: as many as the batch and its reserve together, so that even a single shard can fill them; all samples
+                where there are fewer.
+            seed, options: as `choose`; a `random_fraction` among them is left to the second stage.
+
+        Source: see two_stage.py, which bounds what k-center loses by it.
+        """
+        picks = self.choose(strategy, count, seed=seed, **{**options, "random_fraction": 0.0})
+        return self.restricted_to(np.array(picks.sample_ids, np.int64))
+
+    def beside(self, pool_ids: np.ndarray) -> "ScoredPool":
+        """These candidates, with the rest of the pool known by id."""
+        return replace(self, other_ids=np.setdiff1d(pool_ids, self.sample_ids))
+
     def choose(
         self,
         strategy: str,
@@ -162,8 +184,10 @@ class ScoredPool:
         pool = PoolArrays(
             self.sample_ids, self.probabilities, self.embeddings, self.sampled_probabilities, self.labelled_embeddings
         )
-        size = min(budget, len(pool) - len(already_chosen))
         chosen = strategies.get(strategy)
+        if self.other_ids is not None:
+            return self._choose_among_candidates(chosen, pool, budget, rng, already_chosen, random_fraction, options)
+        size = min(budget, len(pool) - len(already_chosen))
         has_no_model = self.probabilities is None and self.sampled_probabilities is None
         if has_no_model and not (chosen.needs.cold_start and self.embeddings is not None):
             drawn = strategies.get("random").select(pool, size, rng=rng, already_chosen=already_chosen)
@@ -171,4 +195,30 @@ class ScoredPool:
             return replace(drawn, reasons=tuple(dict(reason) for _ in drawn.reasons))
         return chosen.select(
             pool, size, rng=rng, already_chosen=already_chosen, random_fraction=random_fraction, **options
+        )
+
+    def _choose_among_candidates(
+        self,
+        strategy: strategies.Strategy,
+        pool: PoolArrays,
+        budget: int,
+        rng: np.random.Generator,
+        already_chosen: Sequence[Any],
+        random_fraction: float,
+        options: dict[str, Any],
+    ) -> Selection:
+        """The random slice from the whole pool, as always, and the strategy's picks from the candidates."""
+        others = np.empty(0, np.int64) if self.other_ids is None else self.other_ids
+        everyone = np.setdiff1d(np.concatenate([self.sample_ids, others]), np.array(already_chosen, np.int64))
+        size = min(budget, len(everyone))
+        by_chance = size if strategy.name == "random" else int(np.floor(random_fraction * size + 0.5))
+        slice_ = everyone[random_choice(len(everyone), by_chance, rng)]
+        taken = np.intersect1d(self.sample_ids, np.concatenate([slice_, np.array(already_chosen, np.int64)]))
+        own = min(size - by_chance, len(pool) - len(taken))
+        picks = strategy.select(pool, own, rng=rng, already_chosen=taken.tolist(), **options)
+        return Selection(
+            sample_ids=(*slice_.tolist(), *picks.sample_ids),
+            scores=(*(None for _ in slice_), *picks.scores),
+            reasons=(*({"code": "random"} for _ in slice_), *picks.reasons),
+            facts=picks.facts,
         )

@@ -21,6 +21,7 @@ CURRICULA = ("none", "easy_first", "hard_first", "random_order")
 PACINGS = ("linear", "root", "step")
 DIFFICULTIES = ("previous_round", "knn")
 SEMI_SUPERVISIONS = ("none", "pseudo_labels", "label_spreading")
+COMMITTEES = ("dropout", "laplace", "bootstrap")
 PROMOTIONS = ("if_better", "always", "never")
 
 
@@ -105,7 +106,15 @@ class ProjectConfig:
     )
     overlap: int = _setting(1, "people who answer each sample", low=1, high=20)
     max_skips: int = _setting(3, "after this many skips a sample leaves the queue", low=1, high=100)
-    mc_passes: int = _setting(20, "MC-dropout passes for strategies that need them", low=2, high=500)
+    mc_passes: int = _setting(
+        20, "opinions on each image for strategies that look at disagreement, e.g. bald", low=2, high=500
+    )
+    committee: str = _setting(
+        "dropout",
+        "where these opinions come from: dropout passes of the network, heads that the labels would also allow "
+        "(laplace), or heads trained on resampled labels (bootstrap)",
+        choices=COMMITTEES,
+    )
     epochs_max: int = _setting(60, "upper limit of training epochs", low=1, high=10_000)
     minibatch_size: int = _setting(64, "images per training step", low=2, high=65_536)
     learning_rate: float = _setting(0.002, "peak of the cosine schedule", low=1e-7, high=10.0)
@@ -166,6 +175,13 @@ class ProjectConfig:
     )
     score_shard_samples: int = _setting(
         20_000, "a larger pool is scored in shards of so many images, one job each", low=100, high=1_000_000
+    )
+    select_whole_samples: int = _setting(
+        1_000_000,
+        "a larger pool is chosen from in two stages: every shard proposes as many as a batch and its reserve hold, and "
+        "the batch is chosen among the proposals, so that no worker holds the pool",
+        low=100,
+        high=1_000_000_000,
     )
     reserve_factor: float = _setting(
         1.0, "further batches kept ready for people who finish while the next round trains", low=0.0, high=20.0
@@ -248,6 +264,8 @@ def _convert(key: str, value: Any, kind: Any) -> Any:
 def _check(key: str, value: Any, kind: Any, limits: Any) -> None:
     if type(value) is not kind:
         raise InvalidConfigError(f"{key}={value!r} is a {type(value).__name__}, expected {kind.__name__}", key=key)
+    if kind is str and "\0" in value:  # PostgreSQL stores no such text, and no path or network has one in its name
+        raise InvalidConfigError(f"{key} contains a NUL character; leave it out", key=key)
     choices = limits.get("choices")
     if choices and value not in choices:
         raise InvalidConfigError(f"{key}={value!r} is not one of {', '.join(choices)}", key=key)

@@ -157,10 +157,8 @@ class Decoder:
             self._processes = SimpleQueue()
             for _ in range(self._workers):
                 self._processes.put(self._stack.enter_context(decoding_process()))
-        if self._readers > self._workers:
-            block = _FAR_BLOCK
-        else:
-            block = _BLOCK if self._processes is None else _PROCESS_BLOCK
+        near = _BLOCK if self._processes is None else _PROCESS_BLOCK
+        block = _FAR_BLOCK if self._readers > self._workers else near
 
         def fill(start: int) -> tuple[int, list[Failure]]:
             return self._fill(read, keys[start : start + block], start, pixels)

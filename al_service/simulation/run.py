@@ -11,7 +11,7 @@ from an empty start: by a strategy that no model has told anything, on embedding
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from al_service.learning.evaluation import evaluate
 from al_service.learning.inference import Inference, embed, head_outputs, predict
 from al_service.learning.mc_dropout import drops_in_head_only
 from al_service.learning.networks import Network
+from al_service.learning.opinions import committee_of
 from al_service.learning.probe import Probe, probe_from_head
 from al_service.learning.round_model import Examples, Learned, Lesson, Means
 from al_service.simulation.image_set import ImageSet
@@ -196,7 +197,7 @@ class _Run:
             return ScoredPool(free)
         if self.network is None:
             return self._first_look(free) if self.needs.cold_start else ScoredPool(free)
-        outputs = self._outputs(free, self.config.mc_passes if self.needs.needs_sampled else 0, seed)
+        outputs = self._opinions(free, seed) if self.needs.needs_sampled else self._outputs(free, 0, seed)
         labelled = self._outputs(self.labelled, 0, seed).embeddings if self.needs.needs_embeddings else None
         return ScoredPool(
             free,
@@ -219,6 +220,15 @@ class _Run:
         else:
             rows, seen = np.asarray(known[looked_at]), np.asarray(known[labelled])
         return ScoredPool(looked_at, embeddings=rows, labelled_embeddings=seen if len(labelled) else None)
+
+    def _opinions(self, rows: np.ndarray, seed: int) -> Inference:
+        """Outputs with those of dropout passes or of a committee, as the settings say."""
+        if self.config.committee == "dropout":
+            return self._outputs(rows, self.config.mc_passes, seed)
+        outputs, labelled = self._outputs(rows, 0, seed), self._outputs(self.labelled, 0, seed).embeddings
+        indices = self.data.class_indices[self.labelled]
+        committee = committee_of(self.config, labelled, indices, len(self.data.class_names), seed=seed)
+        return replace(outputs, sampled_probabilities=committee.sampled_probabilities(outputs.embeddings))
 
     def _outputs(self, rows: np.ndarray, passes: int, seed: int) -> Inference:
         assert self.network is not None

@@ -39,8 +39,8 @@ def a_loop_over(loop: Loop, digits: Path, **settings: Any) -> Loop:
     return loop
 
 
-def scores_of(loop: Loop, number: int) -> ScoredPool:
-    record = loop.services.rounds.get("digits", number)
+def scores_of(loop: Loop, number: int, project: str = "digits") -> ScoredPool:
+    record = loop.services.rounds.get(project, number)
     facts = record.stage_record(Stage.SELECT).result
     candidates = ScoredPool.from_bytes(loop.services.artifacts.get(facts["candidates_artifact"]))
     return ScoredPool.read(loop.services.artifacts.get, facts["scores_artifacts"], candidates.sample_ids)
@@ -98,6 +98,48 @@ class TestShards:
                 picks = tx.queue.selections(record.id)
                 chosen.append([tx.samples.get(pick.sample_id).sha256 for pick in picks])
         assert chosen[0] == chosen[1]
+
+    def test_a_pool_too_large_for_one_worker_is_chosen_from_in_two_stages(
+        self, loop: Loop, digits: Path, mia: User
+    ) -> None:
+        """What depends on each image alone comes out the same; workers then hold shards and proposals only."""
+        chosen = []
+        for name, most in (("whole", 10_000), ("digits", 1000)):
+            loop.truth = truth_of(digits)
+            values = {"labels_per_round": 30, "epochs_max": 3, "score_shard_samples": 400, "strategy": "margin"}
+            more = {"random_fraction": 0.0, "select_whole_samples": most}
+            loop.services.projects.create(name, DIGITS, values | more)
+            loop.services.projects.import_images(name, str(digits), use_labels="evaluation")
+            loop.work()
+            loop.answer_all(name, mia)
+            loop.work()
+            with loop.services.store.read() as tx:
+                record = tx.rounds.find(loop.services.projects.get(name).id, 2)
+                assert record is not None
+                picks = [*tx.queue.selections(record.id), *tx.queue.reserve_selections(record.id)]
+                chosen.append([tx.samples.get(pick.sample_id).sha256 for pick in picks])
+        assert chosen[0] == chosen[1] and len(chosen[1]) == 60
+        facts = loop.services.rounds.get("digits", 2).stage_record(Stage.SELECT).result
+        assert facts["in_two_stages"] and facts["candidates"] == 60 * len(facts["scores_artifacts"])
+        assert replay_round(loop.services, "digits", 2)["identical"]
+
+    def test_two_stages_keep_the_random_slice_of_the_whole_pool_and_can_be_replayed(
+        self, loop: Loop, digits: Path, mia: User
+    ) -> None:
+        a_loop_over(loop, digits, score_shard_samples=200, select_whole_samples=1000, random_fraction=0.5)
+        loop.answer_all("digits", mia)
+        loop.work()
+        facts = loop.services.rounds.get("digits", 2).stage_record(Stage.SELECT).result
+        candidates = ScoredPool.from_bytes(loop.services.artifacts.get(facts["candidates_artifact"]))
+        with loop.services.store.read() as tx:
+            picks = tx.queue.selections(loop.services.rounds.get("digits", 2).id)
+        codes = [pick.reason["code"] for pick in picks]
+        assert codes.count("random") == 15
+        assert len({pick.sample_id for pick in picks}) == 30
+        random_ids = {pick.sample_id for pick in picks if pick.reason["code"] == "random"}
+        assert candidates.other_ids is not None
+        assert random_ids & set(candidates.other_ids.tolist()), "drawn from all, not from proposals alone"
+        assert replay_round(loop.services, "digits", 2)["identical"]
 
 
 class TestCaches:
@@ -479,3 +521,30 @@ def test_an_evaluation_image_that_somebody_holds_is_not_asked_of_another_after_a
     others = {one.sample.id for one in loop.services.assignments.lease_next("digits", tom, 100).assignments}
     assert others
     assert not held & others
+
+
+class TestCommittees:
+    @pytest.mark.parametrize(
+        ("committee", "mode"), [("laplace", "probe"), ("bootstrap", "probe"), ("laplace", "finetune")]
+    )
+    def test_opinions_come_from_heads_that_all_shards_share(
+        self, loop: Loop, digits: Path, mia: User, committee: str, mode: str
+    ) -> None:
+        opinions = []
+        for name, size in (("whole", 20_000), ("digits", 500)):
+            settings = {"strategy": "bald", "committee": committee, "training_mode": mode, "mc_passes": 5}
+            loop.truth = truth_of(digits)
+            values = {"labels_per_round": 30, "epochs_max": 3, "score_shard_samples": size, "reserve_factor": 0.0}
+            loop.services.projects.create(name, DIGITS, values | settings)
+            loop.services.projects.import_images(name, str(digits), use_labels="evaluation")
+            loop.work()
+            loop.answer_all(name, mia)
+            loop.work()
+            pool = scores_of(loop, 2, name)
+            sampled = pool.sampled_probabilities
+            assert sampled is not None and sampled.shape == (len(pool.sample_ids), 5, 10)
+            np.testing.assert_allclose(sampled.sum(2), 1, atol=1e-3)
+            assert len({member.tobytes() for member in np.swapaxes(sampled, 0, 1)}) == 5, "each has its own opinion"
+            opinions.append(sampled)
+        np.testing.assert_allclose(opinions[0], opinions[1], atol=1e-3)
+        assert replay_round(loop.services, "digits", 2)["identical"]

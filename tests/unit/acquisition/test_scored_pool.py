@@ -105,3 +105,58 @@ def test_a_pool_is_read_file_by_file_and_cut_to_what_may_be_chosen() -> None:
 def test_damaged_files_say_what_to_do(data: bytes) -> None:
     with pytest.raises(InvalidScoredPoolError, match="run the score stage again"):
         ScoredPool.from_bytes(data)
+
+
+# -- two stages ----------------------------------------------------------------------------------------------------
+
+
+def two_stages(whole: ScoredPool, cut_at: int, strategy: str, count: int, **options: float) -> ScoredPool:
+    """What a selection holds after both halves proposed."""
+    halves = [whole.restricted_to(ids) for ids in (whole.sample_ids[:cut_at], whole.sample_ids[cut_at:])]
+    offers = [half.proposals(strategy, count, seed=[1, at], **options) for at, half in enumerate(halves)]
+    return merged(offers).beside(whole.sample_ids)
+
+
+@pytest.mark.parametrize("strategy", ["margin", "entropy", "least_confidence"])
+@pytest.mark.parametrize("cut_at", [1, 20, 39])
+def test_where_each_sample_is_judged_alone_two_stages_choose_what_one_would(strategy: str, cut_at: int) -> None:
+    whole = _pool(5, 40)
+    pool = two_stages(whole, cut_at, strategy, 8)
+    assert pool.choose(strategy, 8, seed=3).sample_ids == whole.choose(strategy, 8, seed=3).sample_ids
+    assert len(pool.sample_ids) == min(8, cut_at) + min(8, 40 - cut_at)
+
+
+def test_proposals_hold_none_of_the_random_slice_and_keep_what_is_labelled() -> None:
+    whole = _pool(5, 40, labelled=3)
+    offered = whole.proposals("margin", 6, seed=0, random_fraction=1.0)
+    assert set(offered.sample_ids) == set(whole.choose("margin", 6, seed=0).sample_ids)
+    assert offered.labelled_embeddings is whole.labelled_embeddings
+
+
+def test_the_random_slice_comes_from_the_whole_pool_each_sample_as_often() -> None:
+    pool = two_stages(_pool(5, 40), 20, "margin", 5)
+    counts = dict.fromkeys(range(5, 45), 0)
+    for seed in range(400):
+        chosen = pool.choose("margin", 8, seed=seed, random_fraction=0.5)
+        assert len(set(chosen.sample_ids)) == 8
+        assert [reason["code"] for reason in chosen.reasons].count("random") == 4
+        for one, reason in zip(chosen.sample_ids, chosen.reasons, strict=True):
+            counts[int(one)] += reason["code"] == "random"
+    assert min(counts.values()) > 15 and max(counts.values()) < 70, "40 expected of each"
+
+
+def test_the_reserve_of_two_stages_has_none_of_the_batch() -> None:
+    pool = two_stages(_pool(5, 40, labelled=3), 20, "margin+k_center", 10)
+    batch = pool.choose("margin+k_center", 5, seed=0, random_fraction=0.4)
+    reserve = pool.choose("margin+k_center", 5, seed=1, random_fraction=0.4, already_chosen=batch.sample_ids)
+    assert len({*batch.sample_ids, *reserve.sample_ids}) == 10
+    everything = pool.choose("random", 99, seed=2, already_chosen=batch.sample_ids)
+    assert sorted([*batch.sample_ids, *everything.sample_ids]) == list(range(5, 45))
+
+
+def test_the_rest_of_the_pool_is_in_the_file() -> None:
+    pool = two_stages(_pool(5, 10), 5, "margin", 2)
+    again = ScoredPool.from_bytes(pool.to_bytes())
+    assert again.choose("margin", 4, seed=1, random_fraction=0.5) == pool.choose(
+        "margin", 4, seed=1, random_fraction=0.5
+    )

@@ -26,6 +26,7 @@ def test_text_from_a_command_line_is_converted() -> None:
         ({"labels_per_round": True}, "expected int"),
         ({"labels_per_round": 2.5}, "expected int"),
         ({"guidelines": None}, "expected str"),
+        ({"weights": "default\0"}, "weights contains a NUL character"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values: dict[str, object], words: str) -> None:
@@ -33,7 +34,12 @@ def test_wrong_values_are_refused_by_name(values: dict[str, object], words: str)
         ProjectConfig().with_values(values)
 
 
-@given(st.integers(1, 1000), st.floats(0, 1), st.sampled_from(["random", "margin", "margin+k_center"]), st.text())
+@given(
+    st.integers(1, 1000),
+    st.floats(0, 1),
+    st.sampled_from(["random", "margin", "margin+k_center"]),
+    st.text(st.characters(exclude_characters="\0")),
+)
 def test_what_is_stored_comes_back(count: int, fraction: float, strategy: str, guidelines: str) -> None:
     config = ProjectConfig(labels_per_round=count, random_fraction=fraction, strategy=strategy, guidelines=guidelines)
     assert ProjectConfig.from_json(config.to_json()) == config
