@@ -57,7 +57,7 @@ def why_stop(config: ProjectConfig, labelled: int, found: Sequence[dict[str, Any
         return Stop(
             "little_gain",
             f"The next {gain['labels']} labels would add {100 * gain['high']:.1f} points of accuracy at most, and the "
-            f"project stops below {100 * config.stop_gain:g}.",
+            f"project asks on only above {100 * config.stop_gain:g}.",
         )
     return None
 
