@@ -380,6 +380,6 @@ def test_a_project_that_has_stopped_says_why_on_the_board_and_to_labelers(birds:
     birds.measured_round("birds", metrics(stopping=STOPPING))
     birds.services.projects.change("birds", {"stop_gain": 0.01})
     page = visit().sign_in("vic", BOARD)
-    why = "The next 100 labels would add 0.9 points of accuracy at most, and the project asks on only above 1."
+    why = "The next 100 labels would add 0.9 points of accuracy at most, less than the project's limit of 1."
     expect(page.locator("#stop-words")).to_have_text(why)
     expect(page.locator("#stop-panel")).to_have_class(re.compile("stopped"))

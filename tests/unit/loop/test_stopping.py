@@ -53,4 +53,4 @@ def test_the_words_name_what_was_seen_and_the_rule() -> None:
     stop = why_stop(ProjectConfig(stop_kappa=0.9), 5, [found(0.95)] * 3)
     assert stop is not None and "kappa was 0.950" in stop.text and "stops at 0.9" in stop.text
     stop = why_stop(ProjectConfig(stop_gain=0.005), 5, [found(high=0.002)])
-    assert stop is not None and "next 100 labels would add 0.2 points" in stop.text and "only above 0.5" in stop.text
+    assert stop is not None and "next 100 labels would add 0.2 points" in stop.text and "limit of 0.5" in stop.text
