@@ -56,8 +56,8 @@ def why_stop(config: ProjectConfig, labelled: int, found: Sequence[dict[str, Any
     if config.stop_gain and gain is not None and gain["high"] < config.stop_gain:
         return Stop(
             "little_gain",
-            f"The next {gain['labels']} labels would add {100 * gain['high']:.1f} points of accuracy at most, less than "
-            f"the project's limit of {100 * config.stop_gain:g}.",
+            f"The next {gain['labels']} labels would add {100 * gain['high']:.1f} points of accuracy at most, less "
+            f"than the project's limit of {100 * config.stop_gain:g}.",
         )
     return None
 
