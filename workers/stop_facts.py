@@ -47,18 +47,18 @@ def note_predictions(
     with context.services.store.read() as tx:
         rounds = tx.rounds.all(inputs.record.project_id)
     before = [one for one in rounds if one.number < inputs.record.number and one.stage_record(Stage.TRAIN).result]
-    since = _agreement(context, inputs, predicted, before)
+    since = _agreement(context, learned.facts["labels"], predicted, before)
     gain = _gain(inputs, learned, before)
     learned.metrics["stopping"] = {"agreement": since, "gain": None if gain is None else asdict(gain)}
 
 
 def _agreement(
-    context: WorkerContext, inputs: RoundInputs, predicted: dict[str, str], before: list[Round]
+    context: WorkerContext, labels: int, predicted: dict[str, str], before: list[Round]
 ) -> dict[str, Any] | None:
     """With the newest earlier round that learned from fewer labels; a model of the same labels agrees with itself."""
     for one in reversed(before):
         name = _train_facts(one).get("predictions_artifact")
-        new_labels = len(inputs.labelled) - _train_facts(one).get("labels", 0)
+        new_labels = labels - _train_facts(one).get("labels", 0)
         if name is None or new_labels <= 0:
             continue
         found = _compared(context, name, predicted)
