@@ -77,6 +77,8 @@ def _print_status(summary: Summary, workers: list[dict[str, Any]] | None) -> Non
     for job in summary.failed_jobs:
         _line("FAILED", f"{job.kind} (job {job.id}): {job.error}")
         _line("", f"retry with: al job retry {job.id}")
+        if job.round_id is not None:  # a round keeps the settings that it began with, a wrong one included
+            _line("", f"or, once settings are changed: al round start {summary.project.name}")
 
 
 def _line(head: str, words: str) -> None:
