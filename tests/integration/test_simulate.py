@@ -195,7 +195,14 @@ def long_words(seeds: int) -> tuple[str, ...]:
 def started(digits: Path, tmp_path: Path, long_words: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
     """Such a study under way in two processes, with a finished run or more."""
     words = command(digits, tmp_path / "out", *long_words, "--processes", "2")
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def hears_ctrl_c() -> None:
+        """Whoever is started in a shell's background, as tests may be, ignores it, and so would all it starts."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears_ctrl_c
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if ": accuracy " in line:
