@@ -46,6 +46,14 @@ def scores_of(loop: Loop, number: int, project: str = "digits") -> ScoredPool:
     return ScoredPool.read(loop.services.artifacts.get, facts["scores_artifacts"], candidates.sample_ids)
 
 
+def images_of(loop: Loop, project: str, number: int) -> list[str]:
+    """Content hashes of a round's batch and reserve, by rank: what two projects over the same images can share."""
+    record = loop.services.rounds.get(project, number)
+    with loop.services.store.read() as tx:
+        picks = [*tx.queue.selections(record.id), *tx.queue.reserve_selections(record.id)]
+        return [tx.samples.get(pick.sample_id).sha256 for pick in picks]
+
+
 def a_new_process(loop: Loop) -> None:
     """What a restarted worker has: nothing in memory."""
     context.install(context.WorkerContext(loop.settings, loop.services, "another-worker", interrupts=Interrupts()))
@@ -92,11 +100,7 @@ class TestShards:
             loop.work()
             loop.answer_all(name, mia)
             loop.work()
-            with loop.services.store.read() as tx:
-                record = tx.rounds.find(loop.services.projects.get(name).id, 2)
-                assert record is not None
-                picks = tx.queue.selections(record.id)
-                chosen.append([tx.samples.get(pick.sample_id).sha256 for pick in picks])
+            chosen.append(images_of(loop, name, 2))
         assert chosen[0] == chosen[1]
 
     def test_a_pool_too_large_for_one_worker_is_chosen_from_in_two_stages(
@@ -113,11 +117,7 @@ class TestShards:
             loop.work()
             loop.answer_all(name, mia)
             loop.work()
-            with loop.services.store.read() as tx:
-                record = tx.rounds.find(loop.services.projects.get(name).id, 2)
-                assert record is not None
-                picks = [*tx.queue.selections(record.id), *tx.queue.reserve_selections(record.id)]
-                chosen.append([tx.samples.get(pick.sample_id).sha256 for pick in picks])
+            chosen.append(images_of(loop, name, 2))
         assert chosen[0] == chosen[1] and len(chosen[1]) == 60
         facts = loop.services.rounds.get("digits", 2).stage_record(Stage.SELECT).result
         assert facts["in_two_stages"] and facts["candidates"] == 60 * len(facts["scores_artifacts"])
