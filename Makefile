@@ -10,7 +10,7 @@ help:
 	@echo "make demo    set up and run the main job: images in, rounds by themselves, a page to label in"
 	@echo "make test    the whole test suite"
 	@echo "make check   format, lint, types, tests: what decides whether a change lands"
-	@echo "make bench   the benchmarks (JSON lines in bench-results/)"
+	@echo "make bench   the benchmarks (JSON lines in bench-results/), and the slow tests"
 	@echo "make format  put the code in its format"
 	@echo "make clean   remove the virtual environment and what the demo wrote"
 
@@ -46,6 +46,7 @@ check: lint types test
 
 bench: setup
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m pytest -m slow tests/slow
 
 clean:
 	rm -rf $(VENV) demo-data build dist bench-results *.egg-info

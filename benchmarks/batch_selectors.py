@@ -174,7 +174,7 @@ def measure(selection: str, folder: str = "") -> None:
     With a folder, the pool's arrays are left there as .npy files, and the positions as `ours.npy`.
     """
     plan = Selection(**json.loads(selection))
-    before = _memory_mb("VmRSS")
+    before = memory_mb("VmRSS")
     pool = make_pool(plan.kind, plan.samples)
     pool = replace(pool, labelled=pool.labelled[: plan.labelled])
     if folder:
@@ -184,7 +184,7 @@ def measure(selection: str, folder: str = "") -> None:
     started, used = time.perf_counter(), time.process_time()
     chosen = select(plan.selector, pool, plan.picks)
     seconds, processor = time.perf_counter() - started, time.process_time() - used
-    peak = _memory_mb("VmHWM") - before
+    peak = memory_mb("VmHWM") - before
     read = median([*reads, *(_read_seconds(pool) for _ in range(READS))])
     figures = {
         "seconds": seconds,
@@ -214,7 +214,8 @@ def _read_seconds(pool: Pool) -> float:
     return time.perf_counter() - started
 
 
-def _memory_mb(name: str) -> float:
+def memory_mb(name: str) -> float:
+    """This process's memory by its name in /proc: VmRSS now, VmHWM at most."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name)) / 1024
 

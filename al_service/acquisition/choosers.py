@@ -28,8 +28,11 @@ from al_service.acquisition.prob_cover import most_covering, radius
 from al_service.acquisition.ranking import highest
 from al_service.acquisition.typiclust import most_typical
 
-# BatchBALD looks at the joint outcomes of a batch: of a large pool at those that disagree most by themselves.
+# BatchBALD looks at joint outcomes of a batch, EPIG at pairs of samples: of a large pool at those that disagree most
+# by themselves. EPIG is never above BALD, since a label tells of another label through the model alone.
 _JOINT_CANDIDATES_MAX = 10_000
+#: Samples that stand for what will be predicted.
+_EPIG_TARGETS = 100
 
 Geometry = Callable[[Tensor, int, Tensor | None, np.random.Generator], tuple[Tensor, Tensor]]
 
@@ -174,6 +177,19 @@ def by_batch_bald(candidates: Candidates, k: int, options: Options, rng: np.rand
     chosen = some[found.positions.cpu()]
     reasons = _between(candidates, chosen, "disagreement")
     return Choice(chosen, values[chosen].tolist(), reasons, values[candidates.taken].tolist())
+
+
+def by_epig(candidates: Candidates, k: int, options: Options, rng: np.random.Generator) -> Choice:
+    """What would tell most about the labels of samples drawn from the pool (EPIG)."""
+    free = candidates.free
+    disagreement = to_tensor(score_registry.bald(candidates.arrays["sampled_probabilities"]), "scores").cpu()
+    some = free[highest(disagreement[free], max(k, _JOINT_CANDIDATES_MAX))]
+    targets = free[torch.from_numpy(rng.permutation(len(free))[:_EPIG_TARGETS])]
+    both = (candidates.rows("sampled_probabilities", rows) for rows in (some, targets))
+    values = to_tensor(score_registry.epig(*both), "scores").cpu() if len(free) else disagreement[some]
+    best = highest(values, k)
+    reasons = _between(candidates, some[best], "disagreement")
+    return Choice(some[best], values[best].tolist(), reasons, [None] * len(candidates.taken))
 
 
 # -- shared ------------------------------------------------------------------------------------------------------

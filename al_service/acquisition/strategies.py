@@ -196,5 +196,9 @@ _CHOOSERS: dict[str, Chooser] = {
     "badge": choosers.by_badge,
     "batch_bald": choosers.by_batch_bald,
     "auto": by_auto,
+    "expected_entropy": by_score("expected_entropy", "uncertain"),
+    "epig": choosers.by_epig,
+    "dropquery": by_score("dropquery", "disagreement"),
+    "gradient_norm": by_score("gradient_norm", "gradient"),
 }
 _STRATEGIES = {name: Strategy(STRATEGIES[name], choose) for name, choose in _CHOOSERS.items()}

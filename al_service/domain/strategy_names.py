@@ -120,6 +120,12 @@ _TABLE = (
         needs_embeddings=True,
         cold_start=True,
     ),
+    _by_passes("expected_entropy", "single passes are unsure by themselves"),
+    _by_passes("epig", "a label would tell most about the labels of other samples"),
+    _by_probabilities(
+        "dropquery", "passes most often leave the prediction of the model without dropout", needs_sampled=True
+    ),
+    _by_probabilities("gradient_norm", "the likeliest label would change the last layer most", needs_embeddings=True),
 )
 
 STRATEGIES: Mapping[str, StrategyNeeds] = MappingProxyType({needs.name: needs for needs in _TABLE})

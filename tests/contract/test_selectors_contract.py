@@ -14,7 +14,7 @@ from al_service.errors import InvalidInputError
 #: Selectors that go on where a smaller k stopped.
 GREEDY = {"top_k", "power", "k_center", "badge", "prob_cover", "class_quota"}
 #: Strategies that draw beside the random slice.
-DRAWING = {"random", "power_margin", "k_means", "typiclust", "badge", "batch_bald", "auto"}
+DRAWING = {"random", "power_margin", "k_means", "typiclust", "badge", "batch_bald", "auto", "epig"}
 
 every_selector = pytest.mark.parametrize(
     "selector", [selectors.get(name) for name in selectors.names()], ids=selectors.names()
