@@ -7,7 +7,7 @@ ingesting and the *_stage and *_job modules; claiming, heartbeats and error tran
 from collections.abc import Callable
 
 from al_service.storage.row_view import DamagedRowsError
-from workers import ingesting, pretrain_job, score_stage, select_stage, train_stage
+from workers import ingesting, pretrain_job, score_stage, select_stage, study_job, train_stage
 from workers.context import WorkerContext, current
 from workers.running import JobRun, run_job
 
@@ -42,6 +42,11 @@ def select(job_id: int, attempt: int) -> None:
 def pretrain(job_id: int, attempt: int) -> None:
     """Train a backbone on the pool's images, without labels."""
     _run(job_id, attempt, pretrain_job.pretrain)
+
+
+def simulate(job_id: int, attempt: int) -> None:
+    """Compare strategies on the project's labelled images."""
+    _run(job_id, attempt, study_job.simulate)
 
 
 def _run(job_id: int, attempt: int, body: Body) -> None:

@@ -59,14 +59,18 @@ def starting_network(context: WorkerContext, inputs: RoundInputs) -> Network:
     if is_pretrained:
         backbone = find_fitting_backbone(context, record.project_id, network)
         if backbone is None:
-            name = inputs.project.name
-            raise InvalidInputError(
-                f"weights=pretrained, and {name} has no pretrained backbone for {network.name} at "
-                f"{network.image_px} px yet: run `al pretrain {name}`, or choose others with "
-                f"`al project set {name} weights=none`"
-            )
+            raise no_backbone(inputs.project.name, network)
         checkpoints.load_backbone(network, context.services.artifacts.get(backbone.artifact), backbone.name)
     return network
+
+
+def no_backbone(project_name: str, network: Network) -> InvalidInputError:
+    """The error to raise where weights=pretrained and no backbone fits."""
+    return InvalidInputError(
+        f"weights=pretrained, and {project_name} has no pretrained backbone for {network.name} at "
+        f"{network.image_px} px yet: run `al pretrain {project_name}`, or choose others with "
+        f"`al project set {project_name} weights=none`"
+    )
 
 
 def find_fitting_backbone(context: WorkerContext, project_id: int, network: Network) -> ModelRecord | None:

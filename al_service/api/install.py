@@ -14,6 +14,7 @@ from al_service.api import (
     sample_routes,
     security,
     sessions,
+    study_routes,
 )
 from al_service.api.dispatch import BODY_MAX_BYTES, make_view
 from al_service.api.kept import kept_broker_facts
@@ -63,6 +64,7 @@ def all_routes() -> Routes:
         queue_routes,
         round_routes,
         model_routes,
+        study_routes,
         project_routes,
         sample_routes,
         account_routes,

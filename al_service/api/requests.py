@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from al_service.domain.states import Role
+from al_service.loop.studies import SEEDS
 
 ID_MAX = 2**63 - 1
 IDEMPOTENCY_KEY_LENGTH_MAX = 200
@@ -132,6 +133,23 @@ class CompareQuery(Query):
 
     a: str = Field(min_length=1)
     b: str = Field(min_length=1)
+
+
+class StudyBody(Body):
+    """What to compare; null is what the service chooses by the labels that are there."""
+
+    strategies: list[str] | None = Field(None, max_length=100, description="beside random, which is always there")
+    seeds: int = Field(SEEDS, description="repetitions of everything, 1 to 100")
+    initial: int | None = Field(None, description="labels drawn at random to begin with; 0 is an empty start")
+    batch: int | None = Field(None, description="labels chosen at a time")
+    budget: int | None = Field(None, description="labels at the end")
+    random_budget: int | None = Field(None, description="labels at the end of the random runs")
+
+
+class StudiesQuery(Query):
+    """How many of the newest studies."""
+
+    limit: int = Field(100, ge=1, le=1000)
 
 
 class LimitQuery(Query):

@@ -23,6 +23,7 @@ from al_service.cli import (
     settings_page,
     simulate,
     status,
+    studies,
 )
 from al_service.cli.session import Session
 from al_service.errors import AlServiceError
@@ -45,7 +46,20 @@ def cli(context: click.Context, data_dir: Path | None, config: Path | None, log_
     context.obj = Session(flags={"data_dir": data_dir, "log_level": log_level}, toml_path=config)
 
 
-for module in (processes, demo, doctor, accounts, projects, status, rounds, models, simulate, jobs, settings_page):
+for module in (
+    processes,
+    demo,
+    doctor,
+    accounts,
+    projects,
+    status,
+    rounds,
+    models,
+    studies,
+    simulate,
+    jobs,
+    settings_page,
+):
     for command in module.COMMANDS:
         cli.add_command(command)
 

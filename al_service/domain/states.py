@@ -123,6 +123,7 @@ class JobKind(StrEnum):
     SCORE_SHARD = "score_shard"
     SELECT = "select"
     PRETRAIN = "pretrain"
+    SIMULATE = "simulate"
 
 
 class JobState(StrEnum):
@@ -147,6 +148,7 @@ QUEUE_OF_JOB: dict[JobKind, str] = {
     JobKind.SCORE_SHARD: "gpu",
     JobKind.SELECT: "high",
     JobKind.PRETRAIN: "low",
+    JobKind.SIMULATE: "low",
 }
 QUEUES = ("high", "default", "gpu", "low")
 

@@ -23,6 +23,8 @@ Clock = Callable[[], datetime]
 #: A queued job is announced again when the broker does not know it this long after the last announcement.
 REANNOUNCE_AFTER = timedelta(seconds=2)
 ERROR_LENGTH_MAX = 2000
+#: Kinds of which a project has one at a time, in words.
+_ALONE = {JobKind.PRETRAIN: "pretraining", JobKind.SIMULATE: "a study"}
 RETRY_DELAY_MAX_S = 300.0
 
 
@@ -177,7 +179,7 @@ class Jobs:
 
         Raises:
             JobNotRetryableError: it is queued, running or done, its round was cancelled or followed by another one,
-                or it is a pretraining and another one of its project is queued or running.
+                or it is a pretraining or a study and another one of its project is queued or running.
         """
         now = self._clock()
         with self._store.write() as tx:
@@ -266,14 +268,14 @@ def _begin_stage(tx: Transaction, job: Job, now: datetime) -> None:
 
 
 def _check_alone(tx: Transaction, job: Job) -> None:
-    """A project pretrains once at a time, however the job was begun."""
-    if job.kind is not JobKind.PRETRAIN:
+    """A project has one pretraining and one study at a time, however the job was begun."""
+    if job.kind not in _ALONE:
         return
     alive = [JobState.QUEUED, JobState.RUNNING]
-    for other in tx.jobs.all(project_id=job.project_id, states=alive, kind=JobKind.PRETRAIN):
+    for other in tx.jobs.all(project_id=job.project_id, states=alive, kind=job.kind):
         if other.id != job.id:
             raise JobNotRetryableError(
-                f"job {job.id}: pretraining of this project is {other.state} already as job {other.id}; "
+                f"job {job.id}: {_ALONE[job.kind]} of this project is {other.state} already as job {other.id}; "
                 "wait for it, or cancel it first"
             )
 

@@ -12,6 +12,7 @@ from al_service.loop.models import Models
 from al_service.loop.ports import Artifacts, JobQueue, Store
 from al_service.loop.projects import Projects
 from al_service.loop.rounds import Rounds
+from al_service.loop.studies import Studies
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Services:
     annotations: Annotations
     rounds: Rounds
     models: Models
+    studies: Studies
     accounts: Accounts
 
 
@@ -53,5 +55,6 @@ def assemble(
         annotations=Annotations(store, clock, lease_ttl_s),
         rounds=Rounds(store, jobs, clock),
         models=Models(store, clock),
+        studies=Studies(store, jobs, clock),
         accounts=Accounts(store, clock),
     )

@@ -5,7 +5,7 @@ each image's hash and the seed, as an import draws it (ingest/split.py).
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from al_service.errors import InvalidInputError
 from al_service.ingest.split import in_evaluation
-from al_service.simulation.files import find_json, write_json, write_whole
+from al_service.simulation.files import find_json, no_room, write_json, write_whole
 
 PIXELS, FACTS = "pixels.bin", "images.json"
 
@@ -120,6 +120,24 @@ class ImageSet:
             "is_test": self.is_test.tolist(),
             "left_out": self.left_out,
         }
+
+
+def write_pixels(folder: Path, parts: Iterable[np.ndarray]) -> None:
+    """Put pixels into a folder piece by piece; facts that describe others are removed first, so a set whose writing was
+    interrupted is none.
+
+    Raises:
+        NoRoomError: they cannot be written.
+    """
+    path = folder / PIXELS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FACTS).unlink(missing_ok=True)
+        with path.open("wb") as file:
+            for part in parts:
+                file.write(np.ascontiguousarray(part).tobytes())
+    except OSError as error:
+        raise no_room(path, error) from error
 
 
 def mapped_pixels(folder: Path, count: int, image_px: int) -> np.ndarray:

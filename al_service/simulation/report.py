@@ -10,7 +10,7 @@ from typing import Any
 
 from al_service.simulation.plan import RANDOM
 from al_service.simulation.report_chart import colour, learning_curves
-from al_service.simulation.report_style import STYLE
+from al_service.simulation.report_style import PARTS, STYLE
 from al_service.simulation.summary import mean_curve
 from al_service.simulation.words import entry, headline_words, lead_words, percent, regime_words, signed
 
@@ -31,27 +31,30 @@ def render_report(result: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         f"<title>{name}: labels saved</title><style>{STYLE}</style></head><body>",
-        report_body(result),
+        f"<main>{report_body(result)}</main>",
         "</body></html>\n",
     ]
     return "".join(parts)
 
 
 def report_body(result: Mapping[str, Any]) -> str:
-    """What is inside the page, for a page of the service that brings its own frame (and `report_style.STYLE`)."""
+    """What is inside the page's main part."""
     return "".join(
         (
             _header(result),
-            "<main>",
             _curves(result),
             _summary(result),
             _classes(result),
             _gallery(result),
             _method(result),
-            "</main>",
-            _footer(),
+            _footer(result),
         )
     )
+
+
+def page_part(result: Mapping[str, Any]) -> str:
+    """The report for a page of the service, which brings frame, ground and text colours: one element and its style."""
+    return f'<div class="report"><style>.report {{{PARTS}}}</style>{report_body(result)}</div>'
 
 
 def short_name(result: Mapping[str, Any]) -> str:
@@ -68,8 +71,15 @@ def _header(result: Mapping[str, Any]) -> str:
     )
     return (
         f'<header><p class="eyebrow">{escape(facts)}</p><h1>{escape(headline_words(result))}</h1>'
-        f'<p class="lead">{escape(lead_words(result))}</p></header>'
+        f'<p class="lead">{escape(lead_words(result))}</p>{_remarks(result)}</header>'
     )
+
+
+def _remarks(result: Mapping[str, Any]) -> str:
+    """What a study of a project's own labels has to say beside its figures."""
+    caveat, notes = result.get("caveat"), result.get("notes") or ()
+    found = f'<p class="caveat">{escape(str(caveat))}</p>' if caveat else ""
+    return found + "".join(f'<p class="quiet">Note: {escape(str(words))}.</p>' for words in notes)
 
 
 def _curves(result: Mapping[str, Any]) -> str:
@@ -320,11 +330,9 @@ def _seconds(result: Mapping[str, Any]) -> str:
     return f"of the last batch, on this machine; {'; '.join(words)}"
 
 
-def _footer() -> str:
-    return (
-        "<footer><p>Made by <code>al simulate</code>. Every figure is in <code>result.json</code> beside this page.</p>"
-        "</footer>"
-    )
+def _footer(result: Mapping[str, Any]) -> str:
+    maker = escape(str(result.get("made_by", ""))) or "<code>al simulate</code>"
+    return f"<footer><p>Made by {maker}. Every figure is in <code>result.json</code> beside this page.</p></footer>"
 
 
 def _table(head: str, rows: Sequence[str], caption: str, name: str = "") -> str:

@@ -1,6 +1,10 @@
-"""The page's style sheet, in the page itself so that one file is all there is. Strategies' colours are in the page."""
+"""The page's style sheet, in the page itself so that one file is all there is. Strategies' colours are in the page.
 
-STYLE = """
+FRAME is the ground that a page of its own needs; PARTS stand on any page that has the same names of colours and sizes,
+as the pages of the service have, also nested in one selector.
+"""
+
+FRAME = """
 :root {
   color-scheme: light dark;
   --bg: light-dark(#f7f7f8, #141416); --surface: light-dark(#ffffff, #1d1d20); --line: light-dark(#dedee3, #303036);
@@ -13,13 +17,17 @@ body {
   margin: 0; background: var(--bg); color: var(--text); font: 400 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto,
   "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif; font-variant-numeric: tabular-nums;
 }
-main, header, footer { width: min(1120px, 100% - 32px); margin-inline: auto; }
+main { width: min(1120px, 100% - 32px); margin-inline: auto; }
+"""
+
+PARTS = """
 header { padding-block: var(--s6) var(--s5); }
 h1 { font-size: clamp(26px, 4.2vw, 42px); line-height: 1.14; letter-spacing: -0.02em; font-weight: 650; margin: var(--s2) 0 var(--s3); max-width: 26ch; text-wrap: balance; overflow-wrap: anywhere; }
 h2 { font-size: 19px; line-height: 1.3; font-weight: 650; letter-spacing: -0.005em; margin: 0 0 var(--s1); }
 h3 { font-size: 15px; font-weight: 650; margin: var(--s5) 0 var(--s2); }
 p { margin: 0 0 var(--s3); max-width: 72ch; }
 .eyebrow { color: var(--quiet); margin: 0; overflow-wrap: anywhere; }
+.caveat { border-left: 3px solid var(--accent); padding-left: var(--s3); }
 .lead { font-size: 17px; color: var(--quiet); max-width: 68ch; }
 .quiet, figcaption, th small, td small { color: var(--quiet); }
 section { background: var(--surface); border: 1px solid var(--line); border-radius: var(--radius); padding: var(--s5); margin-bottom: var(--s4); }
@@ -76,3 +84,5 @@ dt { color: var(--quiet); } dd { margin: 0; min-width: 0; overflow-wrap: anywher
 footer { color: var(--quiet); font-size: 13px; padding-block: var(--s3) var(--s6); }
 @media print { section { break-inside: avoid; } }
 """  # noqa: E501
+
+STYLE = FRAME + PARTS
