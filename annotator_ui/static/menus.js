@@ -3,7 +3,7 @@
 import { goToSignIn, projectPath } from "./api.js";
 import { el } from "./dom.js";
 
-/** @param {ReturnType<import("./api.js").createApi>} api @param {{page: "label"|"board"|"projects", beforeLeaving?: () => Promise<void>}} options */
+/** @param {ReturnType<import("./api.js").createApi>} api @param {{page: "label"|"board"|"studies"|"projects", beforeLeaving?: () => Promise<void>}} options */
 export function wireMenus(api, { page, beforeLeaving = async () => {} }) {
   const here = document.body.dataset.project ?? "";
   const target = (name, where) => `${projectPath(name)}/${where}`;
@@ -17,6 +17,7 @@ export function wireMenus(api, { page, beforeLeaving = async () => {} }) {
     menu.append(
       page !== "label" ? el("a", { role: "menuitem", href: target(here, "label"), text: "Label" }) : "",
       page !== "board" ? el("a", { role: "menuitem", href: target(here, "board"), text: "Board" }) : "",
+      page !== "studies" ? el("a", { role: "menuitem", href: target(here, "studies"), text: "Studies" }) : "",
       el("a", { role: "menuitem", href: "/", text: "All projects" }),
       ...(page === "label" ? [el("hr"), el("button", { role: "menuitem", type: "button", text: "Sign out", on: { click: signOut } })] : []),
     );

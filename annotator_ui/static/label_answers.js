@@ -1,0 +1,83 @@
+// Answering and taking back: what one key press does to the hand, the trail and the outbox.
+
+import { AHEAD } from "./hand.js";
+import { newKey, nextOrder } from "./outbox.js";
+import { saidWords } from "./trail.js";
+
+/**
+ * @param {import("./label.js").Desk} desk
+ * @param {ReturnType<import("./label_stage.js").createStage>} stage
+ * @param {ReturnType<import("./label_asking.js").createAsking>} asking
+ */
+export function createAnswers(desk, stage, asking) {
+  const { view, trail, pace, scope } = desk;
+
+  /** @param {string} name */
+  function choose(name) {
+    answer("label", name, () => desk.classButtons.light(name));
+  }
+
+  /** @param {"label"|"skip"|"flag"} kind @param {string|null} className @param {() => void} light */
+  function answer(kind, className, light) {
+    if (trail.looked) return view.toast("You are looking back. Esc returns to the image in hand.");
+    const item = desk.hand.current;
+    const canAnswer = item && (view.state === "image" || (view.state === "broken" && kind !== "label"));
+    if (!canAnswer) return undefined;
+    // Never answer an image that was not yet on the screen: a second key within the same frame waits for the next one.
+    return view.afterPaint(() => {
+      if (desk.hand.current !== item) return;
+      light();
+      const key = newKey();
+      const leadTime = pace.answered();
+      const given = /** @type {import("./hand.js").Item} */ (desk.hand.take());
+      stage.show();
+      if (className) desk.finder.used(className);
+      trail.add({ key, annotationId: null, item: given, kind, className, state: "unsaved" });
+      desk.sender.add({ key, scope, order: nextOrder(), op: "answer", sampleId: given.sampleId, assignmentId: given.id, kind, className, leadTime, imageUrl: given.url, refused: null });
+      if (desk.hand.length < AHEAD / 2) asking.ask();
+      stage.drawPace();
+    });
+  }
+
+  /** @param {number} [at] which answer, 1 is the newest */
+  function undo(at = Math.max(1, trail.looked)) {
+    const { sender } = desk;
+    const past = trail.at(at);
+    if (!past) return view.toast("There is nothing to take back.");
+    trail.remove(past);
+    trail.look(0);
+    const item = { ...past.item };
+    if (past.state === "refused" && past.key) sender.dismiss(past.key);
+    else if (!past.key || !sender.cancel(past.key)) {
+      item.id = null;
+      sender.add({ key: newKey(), scope, order: nextOrder(), op: "undo", sampleId: item.sampleId, assignmentId: null, targetKey: past.key, annotationId: past.annotationId });
+    }
+    if (past.key) pace.takenBack();
+    desk.hand.putBack(item);
+    view.toast(`Taken back: ${saidWords(past)}`);
+    return stage.show();
+  }
+
+  /** @param {import("./outbox.js").Entry} entry @param {any} reply */
+  function sent(entry, reply) {
+    if (entry.op === "answer") {
+      trail.update(entry.key, { state: "saved", annotationId: reply.annotation.id });
+      desk.progress = reply.progress ?? desk.progress;
+    } else {
+      if (!desk.hand.setLease(entry.sampleId, reply.assignment) && !desk.sender.holds(entry.sampleId)) view.toast("Taken back. That image is asked again later.");
+      if (desk.progress && reply.progress) desk.progress = reply.progress;
+      else asking.refreshSummary();
+    }
+    desk.askProblem = null;
+    if (desk.hand.length < AHEAD + 1) asking.ask();
+  }
+
+  /** @param {import("./outbox.js").Entry} entry */
+  function refused(entry) {
+    if (entry.op === "answer") trail.update(entry.key, { state: "refused" });
+    else desk.hand.setLease(entry.sampleId, null);
+    view.toast(entry.op === "answer" ? "One answer was set aside; see the top of the page." : `That could not be taken back: ${entry.refused}`);
+  }
+
+  return { choose, answer, undo, events: { sent, refused } };
+}

@@ -1,0 +1,75 @@
+// What keys and buttons do on the label page.
+
+import { meaning } from "./keys.js";
+
+const MAY_REPEAT = ["back", "forward", "larger", "smaller"];
+
+/**
+ * The work behind each action of the key map.
+ * @param {import("./label.js").Desk} desk
+ * @param {ReturnType<import("./label_stage.js").createStage>} stage
+ * @param {ReturnType<import("./label_answers.js").createAnswers>} answers
+ * @returns {(id: string) => void}
+ */
+export function createActions(desk, stage, answers) {
+  const { view, viewer, trail, guide, finder, actionButtons } = desk;
+  const light = (id) => () => actionButtons.light(id);
+  const work = {
+    find: () => finder.open(),
+    skip: () => answers.answer("skip", null, light("skip")),
+    flag: () => answers.answer("flag", null, light("flag")),
+    undo: () => { actionButtons.light("undo"); answers.undo(); },
+    back: () => stage.lookAt(trail.looked + 1),
+    forward: () => stage.lookAt(trail.looked - 1),
+    zoom: viewer.toggleZoom, larger: viewer.larger, smaller: viewer.smaller,
+    pixels: () => view.toast(viewer.togglePixels() ? "Sharp pixels" : "Smoothed"),
+    guide: () => (guide.hasText ? guide.toggle() : view.toast("This project has no guidelines yet.")),
+    help: () => desk.help.open(),
+    close: () => { if (!guide.close()) stage.lookAt(0); },
+  };
+  return (id) => work[id]?.();
+}
+
+/**
+ * @param {import("./label.js").Desk} desk
+ * @param {(id: string) => void} act
+ * @param {(name: string) => void} choose
+ */
+export function listenToKeys(desk, act, choose) {
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
+    const target = event.target instanceof Element ? event.target : document.body;
+    if (target.closest("input, textarea, select, [popover]")) return;
+    // On a button reached with Tab, Enter and Space press that button; holding them down presses it once.
+    if ((event.key === " " || event.key === "Enter") && target.closest("button, a")) {
+      if (event.repeat) event.preventDefault();
+      return;
+    }
+    const meant = meaning(event);
+    if (!meant || (!desk.singleKeys.enabled && event.key.length === 1 && !event.ctrlKey && !event.metaKey)) return;
+    event.preventDefault();
+    if (event.repeat && !("action" in meant && MAY_REPEAT.includes(meant.action))) return;
+    if ("action" in meant) return act(meant.action);
+    const chosen = desk.classes.find((info) => info.key === meant.classKey);
+    return chosen && choose(chosen.name);
+  });
+  // A clicked button does not keep the focus, so that the next Space skips instead of pressing it again.
+  document.addEventListener("mousedown", (event) => {
+    const target = /** @type {Element} */ (event.target);
+    if (target.closest("button") && !target.closest("dialog, .menu")) event.preventDefault();
+  });
+}
+
+/** A switch that stays as it was put; on by default. @param {string} name */
+export function storedSwitch(name) {
+  let enabled = true;
+  try { enabled = localStorage.getItem(name) !== "off"; } catch { /* private mode */ }
+  return {
+    get enabled() { return enabled; },
+    /** @param {boolean} on */
+    set(on) {
+      enabled = on;
+      try { localStorage.setItem(name, on ? "on" : "off"); } catch { /* lasts as long as the page */ }
+    },
+  };
+}

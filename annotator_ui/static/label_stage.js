@@ -1,0 +1,84 @@
+// What the label page shows: the image in hand, an earlier answer, or a note in its place; counts, banner, pace.
+
+import { byId } from "./dom.js";
+import { problemWords } from "./label_view.js";
+import { paceWords } from "./pace.js";
+import { emptyNote, plainNote } from "./why_empty.js";
+
+/** @param {import("./label.js").Desk} desk */
+export function createStage(desk) {
+  const { view, trail, pace } = desk;
+
+  function show() {
+    const past = trail.looked ? trail.at(trail.looked) : undefined;
+    desk.classButtons.setOff(Boolean(past) || view.state === "empty");
+    if (past) return showPast(past);
+    const item = desk.hand.current;
+    if (!item) return showNothing();
+    if (item.state === "ready") {
+      pace.shown(item.sampleId);
+      return view.showItem(item);
+    }
+    if (item.state === "broken") {
+      return view.showNote("broken", plainNote("This image does not load", "Skip or flag it, or try again.", { label: "Try again", press: desk.hand.retryImages }), { sampleId: item.sampleId });
+    }
+    return view.showNote("loading", plainNote("Loading", "The image is on its way."), { sampleId: item.sampleId, isSlow: true });
+  }
+
+  function showNothing() {
+    pace.stopped();
+    const problem = desk.sender.problem ?? desk.askProblem;
+    if (problem === "offline" || problem === "server") return view.showNote("empty", plainNote(problem === "offline" ? "You are offline" : "The server does not answer", "Nothing is lost. The next images come by themselves when the connection is back."));
+    if (desk.why && !desk.sender.unsaved) return view.showNote("empty", emptyNote(desk.why));
+    return view.showNote("loading", plainNote("Loading", "The next images are on their way."), { isSlow: true });
+  }
+
+  /** @param {import("./trail.js").Past} past */
+  function showPast(past) {
+    const image = past.item.image ?? new Image();
+    if (!past.item.image) Object.assign(image, { src: past.item.url, alt: `Image ${past.item.sampleId}`, onload: () => trail.at(trail.looked) === past && view.showPast(past, trail.looked, image) });
+    past.item.image = image;
+    return view.showPast(past, trail.looked, image);
+  }
+
+  /** @param {number} at 0: the image in hand, 1: the newest answer … */
+  function lookAt(at) {
+    if (at > trail.length) return view.toast(trail.length ? "That is the oldest answer here." : "There are no answers to look back at.");
+    trail.look(Math.max(0, at));
+    return show();
+  }
+
+  function drawCounts() {
+    const { sender, hand } = desk;
+    view.unsaved(sender.unsaved);
+    view.progress(desk.progress, sender.unsavedLabels);
+    const problem = sender.problem ?? desk.askProblem;
+    view.banner(hand.current || trail.looked || sender.unsaved ? problemWords(problem, sender.unsavedAnswers) : "");
+    if (problem === "signed_out") desk.signIn.open(sender.unsavedAnswers);
+    desk.drawAside();
+    if (!hand.current && !trail.looked) showNothing();
+  }
+
+  function drawPace() {
+    const { progress } = desk;
+    const left = progress ? Math.max(0, progress.asked - progress.answered - desk.sender.unsavedLabels) : null;
+    const rate = pace.perMinute;
+    view.pace(paceWords(pace, left), rate ? `${Math.round(rate)}/min` : "–/min", pace.goal ? pace.answers / pace.goal : null);
+  }
+
+  return { show, lookAt, drawCounts, drawPace };
+}
+
+/** No more images for this page, and why. @param {import("./label.js").Desk} desk @param {string} text */
+export function showEnd(desk, text) {
+  desk.view.showNote("empty", plainNote("No images for you here", text, { label: "All projects", press: () => location.assign("/") }));
+}
+
+/** Another tab of the same person has this project. @param {() => void} takeOver @param {(dialog: HTMLDialogElement) => void} open */
+export function showOtherTab(takeOver, open) {
+  const dialog = byId("tab-dialog");
+  dialog.dataset.stay = "1";
+  dialog.addEventListener("cancel", (event) => event.preventDefault());
+  byId("tab-take").addEventListener("click", takeOver, { once: true });
+  open(dialog);
+}
