@@ -18,7 +18,7 @@ from al_service.api.routing import Call, Reply, Routes
 from al_service.api.security import csrf_token
 from al_service.domain.records import User
 from al_service.domain.states import Role
-from al_service.errors import InvalidInputError, NotFoundError
+from al_service.errors import InvalidInputError
 from al_service.loop.accounts import Principal
 from al_service.loop.services import Services
 from al_service.settings import Settings
@@ -137,11 +137,10 @@ def _find_session_user(services: Services, cookie_id: str) -> SessionUser | None
 
 def _session_user(services: Services, user_id: int) -> SessionUser | None:
     with services.store.read() as tx:
-        try:
-            user = tx.accounts.get_user(user_id)
-        except NotFoundError:
-            return None
-        stored = tx.accounts.password_hash(user_id)
+        found = tx.accounts.find_signed_in(user_id)
+    if found is None:
+        return None
+    user, stored = found
     if not user.is_active or stored is None:
         return None
     return SessionUser(user, hashlib.sha256(stored.encode()).hexdigest()[:16])

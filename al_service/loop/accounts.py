@@ -196,16 +196,10 @@ class Accounts:
         """
         now = self._clock()
         with self._store.read() as tx:
-            token = tx.accounts.find_token(_token_hash(secret))
-            user = tx.accounts.get_user(token.user_id) if token is not None else None
-        if (
-            token is None
-            or user is None
-            or not user.is_active
-            or token.revoked_at is not None
-            or token.expires_at <= now
-        ):
+            found = tx.accounts.find_token(_token_hash(secret))
+        if found is None or not _is_valid(*found, now):
             raise InvalidTokenError("the token is unknown, expired or revoked; make one with `al token create`")
+        token, user = found
         if token.last_used_at is None or now - token.last_used_at > TOKEN_TOUCH_EVERY:
             with self._store.write() as tx:
                 tx.accounts.touch_token(token.id, now)
@@ -223,6 +217,10 @@ class Accounts:
         """Tokens, newest first (never their secrets)."""
         with self._store.read() as tx:
             return tx.accounts.tokens(user_id)
+
+
+def _is_valid(token: Token, user: User, now: datetime) -> bool:
+    return user.is_active and token.revoked_at is None and token.expires_at > now
 
 
 def _found(user: User | None, name: str) -> User:

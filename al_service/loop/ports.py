@@ -21,6 +21,7 @@ from al_service.domain.records import (
     Job,
     ModelRecord,
     NewSample,
+    Offer,
     PoolCounts,
     Project,
     Promotion,
@@ -98,6 +99,9 @@ class ProjectRows(Protocol):
 
     def all(self, *, archived: bool = False) -> list[Project]:
         """Projects by name; archived ones only when asked."""
+
+    def find_locked(self, name: str) -> Project | None:
+        """As `find`, read after taking the project's lock."""
 
     def lock(self, project_id: int) -> None:
         """Make other writers of this project wait until this transaction ends (SQLite: they already do)."""
@@ -261,7 +265,7 @@ class QueueRows(Protocol):
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
         """Change a selection's state."""
 
-    def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Selection]:
+    def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Offer]:
         """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not
         answered by this person, whose sample has no active label; ones that this person skipped come last; then by
         round, rank."""
@@ -279,6 +283,11 @@ class QueueRows(Protocol):
         so).
         """
 
+    def add_assignments(
+        self, offers: Sequence[Offer], user_id: int, expires_at: datetime, now: datetime
+    ) -> list[Assignment]:
+        """Lease what was offered in this transaction, each in its first free slot. Raises as `add_assignment`."""
+
     def free_slot(self, selection_id: int) -> int:
         """The smallest slot number without an open lease, from 0."""
 
@@ -290,6 +299,9 @@ class QueueRows(Protocol):
 
     def set_assignment(self, assignment_id: int, state: AssignmentState, *, expires_at: datetime | None = None) -> None:
         """Change a lease's state and, if given, its end."""
+
+    def extend_assignments(self, project_id: int, user_id: int, expires_at: datetime) -> None:
+        """Give every lease that this person holds in the project a new end."""
 
     def expire(self, now: datetime, project_id: int | None = None) -> int:
         """Turn open leases whose time is over into expired ones; how many."""
@@ -494,6 +506,9 @@ class AccountRows(Protocol):
     def get_user(self, user_id: int) -> User:
         """The user, or NotFoundError."""
 
+    def find_signed_in(self, user_id: int) -> tuple[User, str | None] | None:
+        """The user of that id with the stored password hash, or None; one statement, because every request asks."""
+
     def lock_admins(self) -> None:
         """Make others that call this wait until this transaction ends, so that the last admin cannot be lost."""
 
@@ -513,8 +528,8 @@ class AccountRows(Protocol):
     ) -> Token:
         """Store a token's hash."""
 
-    def find_token(self, token_hash: str) -> Token | None:
-        """The token with that hash (also expired or revoked ones), or None."""
+    def find_token(self, token_hash: str) -> tuple[Token, User] | None:
+        """The token with that hash (also expired or revoked ones) and whose it is, or None."""
 
     def tokens(self, user_id: int | None = None) -> list[Token]:
         """Tokens, newest first."""

@@ -8,13 +8,20 @@ import sqlalchemy as sa
 from al_service.domain.records import Token, User
 from al_service.domain.states import Role
 from al_service.errors import ConflictError, NotFoundError
-from al_service.storage.column_types import UtcTime
+from al_service.storage.column_types import ID, UtcTime
 from al_service.storage.dialect import insert_into
 from al_service.storage.schema import audit_log, tokens, users
 
 USER_COLUMNS = (users.c.id, users.c.name, users.c.role, users.c.is_active, users.c.created_at)
 #: Everything but the hash, which nobody outside the database needs.
 TOKEN_COLUMNS = tuple(column for column in tokens.c if column.name != "token_hash")
+# Every request begins with one of these two, so they are made once.
+SIGNED_IN = sa.select(*USER_COLUMNS, users.c.password_hash).where(users.c.id == sa.bindparam("user_id", type_=ID))
+BEARER = (
+    sa.select(*TOKEN_COLUMNS, *(column.label(f"of_user_{column.name}") for column in USER_COLUMNS))
+    .join_from(tokens, users, users.c.id == tokens.c.user_id)
+    .where(tokens.c.token_hash == sa.bindparam("token_hash"))
+)
 
 
 class SqlAccountRows:
@@ -49,6 +56,11 @@ class SqlAccountRows:
         if row is None:
             raise _no_user(user_id)
         return _user(row)
+
+    def find_signed_in(self, user_id: int) -> tuple[User, str | None] | None:
+        """The user of that id with the stored password hash, or None."""
+        row = self._connection.execute(SIGNED_IN, {"user_id": user_id}).one_or_none()
+        return None if row is None else (_user(row), row.password_hash)
 
     def users(self) -> list[User]:
         """All users by name (by code point, on both databases)."""
@@ -89,11 +101,14 @@ class SqlAccountRows:
         }
         return _token(self._connection.execute(sa.insert(tokens).values(values).returning(*TOKEN_COLUMNS)).one())
 
-    def find_token(self, token_hash: str) -> Token | None:
-        """The token with that hash (also expired or revoked ones), or None."""
-        statement = sa.select(*TOKEN_COLUMNS).where(tokens.c.token_hash == token_hash)
-        row = self._connection.execute(statement).one_or_none()
-        return None if row is None else _token(row)
+    def find_token(self, token_hash: str) -> tuple[Token, User] | None:
+        """The token with that hash (also expired or revoked ones) and whose it is, or None."""
+        row = self._connection.execute(BEARER, {"token_hash": token_hash}).one_or_none()
+        if row is None:
+            return None
+        fields = row._mapping
+        token = Token(**{column.name: fields[column.name] for column in TOKEN_COLUMNS})
+        return token, User(**{column.name: fields[f"of_user_{column.name}"] for column in USER_COLUMNS})
 
     def tokens(self, user_id: int | None = None) -> list[Token]:
         """Tokens, newest first."""

@@ -215,6 +215,9 @@ class TestAccounts:
             assert tx.accounts.find_user("nobody") is None
             assert tx.accounts.password_hash(made.id) == "hash"
             assert tx.accounts.password_hash(world.ann.id) is None
+            assert tx.accounts.find_signed_in(made.id) == (made, "hash")
+            assert tx.accounts.find_signed_in(world.ann.id) == (world.ann, None)
+            assert tx.accounts.find_signed_in(999) is None
             assert [user.name for user in tx.accounts.users()] == ["ann", "bob", "cat", "zoé"]
             tx.accounts.set_user(made.id, role=Role.VIEWER)
             tx.accounts.set_user(made.id, password_hash="other", is_active=False)
@@ -229,16 +232,15 @@ class TestAccounts:
             values = {"name": "t", "role": Role.LABELER, "expires_at": NOW + SECOND, "now": NOW}
             first = tx.accounts.add_token(user_id=world.ann.id, token_hash="hash-ann", **values)
             second = tx.accounts.add_token(user_id=world.bob.id, token_hash="hash-bob", **values)
-            assert tx.accounts.find_token("hash-ann") == first
+            assert tx.accounts.find_token("hash-ann") == (first, world.ann)
             assert tx.accounts.find_token("hash-none") is None
             assert tx.accounts.tokens() == [second, first]
             assert tx.accounts.tokens(world.ann.id) == [first]
             tx.accounts.touch_token(first.id, NOW + SECOND)
             for now in (NOW + SECOND, NOW + 2 * SECOND):
                 tx.accounts.revoke_token(first.id, now)
-            assert tx.accounts.find_token("hash-ann") == replace(
-                first, last_used_at=NOW + SECOND, revoked_at=NOW + SECOND
-            )
+            ended = replace(first, last_used_at=NOW + SECOND, revoked_at=NOW + SECOND)
+            assert tx.accounts.find_token("hash-ann") == (ended, world.ann)
             with pytest.raises(NotFoundError):
                 tx.accounts.revoke_token(999, NOW)
         assert (first.user_id, first.role, first.expires_at, first.revoked_at) == (
