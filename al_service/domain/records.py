@@ -144,6 +144,14 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Offer:
+    """A selection that a person may be given now, with its sample."""
+
+    selection: Selection
+    sample: Sample
+
+
+@dataclass(frozen=True)
 class Assignment:
     """A selection leased to one person until `lease_expires_at`."""
 

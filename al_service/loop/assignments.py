@@ -5,10 +5,10 @@ selection and slot is a database constraint; the code here only has to be fair.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from al_service.domain.records import Assignment, Project, Selection, User
+from al_service.domain.records import Assignment, Offer, Project, User
 from al_service.domain.states import AssignmentState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.batches import open_reserve
@@ -16,6 +16,8 @@ from al_service.loop.ports import Store, Transaction
 from al_service.loop.progress import WhyEmpty, why_empty
 
 COUNT_MAX = 100
+#: The share of a lease's time that must be over before asking again renews it.
+RENEWED_AFTER = 1 / 3
 
 
 class LeaseOverError(ConflictError):
@@ -42,7 +44,9 @@ class Assignments:
         self._ttl = timedelta(seconds=lease_ttl_s)
 
     def lease_next(self, project_name: str, user: User, count: int) -> Lease:
-        """Hold up to `count` samples for this person: what they already hold (renewed) first, then the next free ones.
+        """Hold up to `count` samples for this person: what they already hold first, then the next free ones.
+
+        What is held is renewed when a third of its time is over, so that asking often writes little.
 
         Asking again without answering gives the same samples, so a reloaded page wastes nothing. Where the batch is
         used up while the next round is at work, its reserve is opened, as far as it is asked for.
@@ -58,17 +62,18 @@ class Assignments:
             project = locked_project(tx, project_name)
             tx.queue.expire(now, project.id)
             held = self._renew_held(tx, project, user, now)[:count]
-            for selection in _free_for(tx, project, user, count - len(held)):
-                slot = tx.queue.free_slot(selection.id)
-                held.append(tx.queue.add_assignment(selection, user.id, slot, now + self._ttl, now))
+            offers = _free_for(tx, project, user, count - len(held))
+            held += tx.queue.add_assignments(offers, user.id, now + self._ttl, now)
             reason = None if held else why_empty(tx, project, user)
         return Lease(project, tuple(held), reason)
 
     def _renew_held(self, tx: Transaction, project: Project, user: User, now: datetime) -> list[Assignment]:
+        """What this person holds; all of it for the full time again, once any of it has used up a third."""
         held = tx.queue.open_assignments_of_user(project.id, user.id)
-        for assignment in held:
-            tx.queue.set_assignment(assignment.id, AssignmentState.OPEN, expires_at=now + self._ttl)
-        return tx.queue.open_assignments_of_user(project.id, user.id) if held else []
+        if all(lease.lease_expires_at > now + self._ttl * (1 - RENEWED_AFTER) for lease in held):
+            return held
+        tx.queue.extend_assignments(project.id, user.id, now + self._ttl)
+        return [replace(lease, lease_expires_at=now + self._ttl) for lease in held]
 
     def renew(self, assignment_id: int, user: User) -> Assignment:
         """Extend a lease by the full time.
@@ -103,7 +108,7 @@ class Assignments:
             return tx.queue.expire(now)
 
 
-def _free_for(tx: Transaction, project: Project, user: User, wanted: int) -> list[Selection]:
+def _free_for(tx: Transaction, project: Project, user: User, wanted: int) -> list[Offer]:
     """Up to `wanted` selections that this person may be given now; the reserve makes up for what the batch lacks."""
     if wanted < 1:
         return []
@@ -116,18 +121,19 @@ def _free_for(tx: Transaction, project: Project, user: User, wanted: int) -> lis
 
 def active_project(tx: Transaction, name: str) -> Project:
     """The project of that name, or NotFoundError (archived ones count as gone)."""
-    project = tx.projects.find(name)
-    if project is None or project.archived_at is not None:
-        known = ", ".join(item.name for item in tx.projects.all()) or "none yet"
-        raise NotFoundError(f"no project {name!r}; there are: {known}", project=name)
-    return project
+    return _active(tx, tx.projects.find(name), name)
 
 
 def locked_project(tx: Transaction, name: str) -> Project:
     """As `active_project`, read after taking its lock, so that nothing in it changes before the commit."""
-    project_id = active_project(tx, name).id
-    tx.projects.lock(project_id)
-    return active_project(tx, name)
+    return _active(tx, tx.projects.find_locked(name), name)
+
+
+def _active(tx: Transaction, project: Project | None, name: str) -> Project:
+    if project is None or project.archived_at is not None:
+        known = ", ".join(item.name for item in tx.projects.all()) or "none yet"
+        raise NotFoundError(f"no project {name!r}; there are: {known}", project=name)
+    return project
 
 
 def own_assignment(tx: Transaction, assignment_id: int, user: User) -> Assignment:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import ClassInfo, Project
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
-from al_service.storage.dialect import insert_into, wait_for
+from al_service.storage.dialect import insert_into, is_postgres, wait_for
 from al_service.storage.schema import classes, projects
 
 CLASS_NAMES_SHOWN = 20
@@ -47,6 +47,13 @@ class SqlProjectRows:
         """Projects by name (by code point, on both databases); archived ones only when asked."""
         found = self._read(sa.true() if archived else projects.c.archived_at.is_(None))
         return sorted(found, key=lambda project: project.name)
+
+    def find_locked(self, name: str) -> Project | None:
+        """As `find`, read after taking the project's lock, so that nothing in it changes before the commit."""
+        if is_postgres(self._connection):
+            here = sa.select(projects.c.id).where(projects.c.name == name)
+            self._connection.execute(here.with_for_update(key_share=True))
+        return self.find(name)
 
     def _read(self, condition: "sa.ColumnElement[bool]") -> list[Project]:
         statement = (

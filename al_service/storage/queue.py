@@ -1,11 +1,12 @@
 """The people's queue in SQL: selections (next door) and the leases on them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from al_service.domain.records import Assignment, Selection
+from al_service.domain.records import Assignment, Offer, Selection
 from al_service.domain.states import AssignmentState
 from al_service.errors import ConflictError, NotFoundError
 from al_service.storage.column_types import ID, UtcTime
@@ -24,7 +25,16 @@ SELECT = sa.select(*LEASE_COLUMNS, *SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_f
     .join(assignments, assignments.c.selection_id == selections.c.id)
 )
 
-#: Made once, because every lease begins with one of them. Parameters: now, in_project.
+# Made once, because making a statement takes longer than running it.
+#: Parameters: in_project, in_hands_of.
+HELD = (
+    SELECT.where(
+        assignments.c.project_id == sa.bindparam("in_project", type_=ID),
+        assignments.c.user_id == sa.bindparam("in_hands_of", type_=ID),
+        OPEN_LEASE,
+    )
+).order_by(assignments.c.id)
+#: Parameters: now, in_project.
 EXPIRE = (
     sa.update(assignments)
     .where(OPEN_LEASE, assignments.c.lease_expires_at <= sa.bindparam("now", type_=UtcTime()))
@@ -53,18 +63,57 @@ class SqlQueueRows(SqlSelectionRows):
         insert = insert_into(self._connection, assignments).values(values).on_conflict_do_nothing()
         new_id = self._connection.execute(insert.returning(assignments.c.id)).scalar_one_or_none()
         if new_id is None:
-            raise ConflictError(
-                f"selection {selection.id} is leased already (slot {slot}, user {user_id})",
-                selection=selection.id,
-                slot=slot,
-            )
+            raise _leased_already(selection.id, slot, user_id)
         return Assignment(new_id, selection, user_id, AssignmentState.OPEN, slot, expires_at, now, sample)
+
+    def add_assignments(
+        self, offers: Sequence[Offer], user_id: int, expires_at: datetime, now: datetime
+    ) -> list[Assignment]:
+        """Lease what was offered in this transaction, each in its first free slot; ConflictError as `add_assignment`.
+
+        One statement, and one more where several people answer a sample: of a selection that asks one person only,
+        being free says that nobody holds it.
+        """
+        if not offers:
+            return []
+        slots = self._free_slots([offer.selection.id for offer in offers if offer.selection.overlap > 1])
+        shared = {"user_id": user_id, "state": AssignmentState.OPEN, "lease_expires_at": expires_at, "created_at": now}
+        rows = [
+            shared
+            | {
+                "project_id": offer.sample.project_id,
+                "selection_id": offer.selection.id,
+                "slot": slots.get(offer.selection.id, 0),
+            }
+            for offer in offers
+        ]
+        insert = insert_into(self._connection, assignments).on_conflict_do_nothing()
+        returning = insert.returning(assignments.c.id, assignments.c.selection_id, assignments.c.slot)
+        made = {row.selection_id: row for row in self._connection.execute(returning, rows)}
+        lost = next((offer.selection.id for offer in offers if offer.selection.id not in made), None)
+        if lost is not None:
+            raise _leased_already(lost, slots.get(lost, 0), user_id)
+        return [
+            Assignment(row.id, offer.selection, user_id, AssignmentState.OPEN, row.slot, expires_at, now, offer.sample)
+            for offer in offers
+            for row in (made[offer.selection.id],)
+        ]
 
     def free_slot(self, selection_id: int) -> int:
         """The smallest slot number without an open lease, from 0."""
-        statement = sa.select(assignments.c.slot).where(assignments.c.selection_id == selection_id, OPEN_LEASE)
-        taken = set(self._connection.execute(statement).scalars())
-        return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+        return self._free_slots([selection_id])[selection_id]
+
+    def _free_slots(self, selection_ids: Sequence[int]) -> dict[int, int]:
+        """The smallest slot number without an open lease, from 0, by selection."""
+        taken: dict[int, set[int]] = {selection_id: set() for selection_id in selection_ids}
+        columns = sa.select(assignments.c.selection_id, assignments.c.slot)
+        if taken:
+            for row in self._connection.execute(columns.where(assignments.c.selection_id.in_(taken), OPEN_LEASE)):
+                taken[row.selection_id].add(row.slot)
+        return {
+            selection_id: next(slot for slot in range(len(slots) + 1) if slot not in slots)
+            for selection_id, slots in taken.items()
+        }
 
     def get_assignment(self, assignment_id: int) -> Assignment:
         """The assignment, or NotFoundError."""
@@ -75,9 +124,8 @@ class SqlQueueRows(SqlSelectionRows):
 
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""
-        mine = (assignments.c.project_id == project_id) & (assignments.c.user_id == user_id)
-        statement = SELECT.where(mine, OPEN_LEASE).order_by(assignments.c.id)
-        return [_assignment(row) for row in self._connection.execute(statement)]
+        values = {"in_project": project_id, "in_hands_of": user_id}
+        return [_assignment(row) for row in self._connection.execute(HELD, values)]
 
     def set_assignment(self, assignment_id: int, state: AssignmentState, *, expires_at: datetime | None = None) -> None:
         """Change a lease's state and, if given, its end."""
@@ -87,6 +135,12 @@ class SqlQueueRows(SqlSelectionRows):
         statement = sa.update(assignments).where(assignments.c.id == assignment_id).values(values)
         if self._connection.execute(statement).rowcount == 0:
             raise _no_assignment(assignment_id)
+
+    def extend_assignments(self, project_id: int, user_id: int, expires_at: datetime) -> None:
+        """Give every lease that this person holds in the project a new end."""
+        mine = (assignments.c.project_id == project_id) & (assignments.c.user_id == user_id)
+        statement = sa.update(assignments).where(mine, OPEN_LEASE)
+        self._connection.execute(statement.values(lease_expires_at=expires_at))
 
     def expire(self, now: datetime, project_id: int | None = None) -> int:
         """Turn open leases whose time is over (lease_expires_at <= now) into expired ones; how many."""
@@ -121,6 +175,12 @@ def _assignment(row: "sa.Row[Any]") -> Assignment:
         lease_expires_at=row.lease_expires_at,
         created_at=row.created_at,
         sample=sample_from(row),
+    )
+
+
+def _leased_already(selection_id: int, slot: int, user_id: int) -> ConflictError:
+    return ConflictError(
+        f"selection {selection_id} is leased already (slot {slot}, user {user_id})", selection=selection_id, slot=slot
     )
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Chosen, Selection
+from al_service.domain.records import Chosen, Offer, Selection
 from al_service.domain.states import AnnotationKind, AssignmentState, SampleState, SelectionState, Split
 from al_service.errors import NotFoundError
 from al_service.storage.annotations import ANSWERS, is_undone
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks
+from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, sample_from
 from al_service.storage.schema import annotations, assignments, is_, rounds, samples, selections
 
 OPEN = is_(selections.c.state, SelectionState.OPEN)
@@ -67,9 +68,22 @@ MAY_BE_GIVEN = (
     .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
     .limit(sa.bindparam("limit", type_=ID))
 )
-FRESH = MAY_BE_GIVEN.where(~_has_answer(*ANSWERS))
-SKIPPED = MAY_BE_GIVEN.where(
-    selections.c.sample_id.in_(SKIPPED_SAMPLES), ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
+
+
+def _offered(chosen: "sa.Select[Any]") -> "sa.Select[Any]":
+    """These selections with their samples. A limit inside keeps both planners from starting with the samples."""
+    few = chosen.subquery("chosen")
+    offered = sa.select(few, *SAMPLE_COLUMNS).select_from(
+        few.join(SAMPLE_WITH_CLASS, samples.c.id == few.c.selection_sample_id)
+    )
+    return offered.order_by(few.c.selection_round_id, few.c.selection_rank, few.c.selection_id)
+
+
+FRESH = _offered(MAY_BE_GIVEN.where(~_has_answer(*ANSWERS)))
+SKIPPED = _offered(
+    MAY_BE_GIVEN.where(
+        selections.c.sample_id.in_(SKIPPED_SAMPLES), ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
+    )
 )
 IS_ASKED = sa.exists().where(OTHER.c.sample_id == selections.c.sample_id, is_(OTHER.c.state, SelectionState.OPEN))
 #: Samples that somebody holds by any selection, also by one that left the queue with its round. Leases are few, and
@@ -190,7 +204,7 @@ class SqlSelectionRows:
         if self._connection.execute(statement).rowcount == 0:
             raise _no_selection(selection_id)
 
-    def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Selection]:
+    def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Offer]:
         """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not
         answered by this person, whose sample has no active label; ones that this person skipped come last; then by
         round, rank.
@@ -201,11 +215,11 @@ class SqlSelectionRows:
         Cost: one row of the index for each selection given or passed over.
         """
         values = {"project_id": project_id, "user_id": user_id, "limit": limit}
-        found = [selection_from(row) for row in self._connection.execute(FRESH, values)]
+        found = self._connection.execute(FRESH, values).all()
         if len(found) < limit:
             values["limit"] = limit - len(found)
-            found += [selection_from(row) for row in self._connection.execute(SKIPPED, values)]
-        return found
+            found = [*found, *self._connection.execute(SKIPPED, values)]
+        return [Offer(selection_from(row), sample_from(row)) for row in found]
 
     def open_count(self, project_id: int) -> int:
         """Open selections of the project, evaluation ones included."""

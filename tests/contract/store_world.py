@@ -82,10 +82,8 @@ class World:
         """What `loop.assignments` does: the next free selections, leased."""
         tx.projects.lock(self.project.id)
         tx.queue.expire(now, self.project.id)
-        return [
-            tx.queue.add_assignment(selection, user.id, tx.queue.free_slot(selection.id), now + LEASE, now)
-            for selection in tx.queue.free_selections(self.project.id, user.id, limit)
-        ]
+        offers = tx.queue.free_selections(self.project.id, user.id, limit)
+        return tx.queue.add_assignments(offers, user.id, now + LEASE, now)
 
     def answer(
         self,

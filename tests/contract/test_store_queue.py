@@ -17,7 +17,7 @@ from tests.contract.store_world import LEASE, NOW, World
 
 def free_ids(world: World, tx: Transaction, user: User, limit: int = 100) -> list[int]:
     """Sample ids that this person may be given, in order."""
-    return [selection.sample_id for selection in tx.queue.free_selections(world.project.id, user.id, limit)]
+    return [offer.sample.id for offer in tx.queue.free_selections(world.project.id, user.id, limit)]
 
 
 class TestSelections:
@@ -279,9 +279,14 @@ class TestFreeSelections:
         with world_on_sqlite.store._writing() as connection:
             sql = str(FRESH.params(values).compile(connection, compile_kwargs={"literal_binds": True}))
             plan = [row.detail for row in connection.execute(sa.text(f"EXPLAIN QUERY PLAN {sql}"))]
-        assert plan[0] == "SEARCH selections USING INDEX ix_selections_queue (project_id=?)"
-        # The few votes of one sample are told apart by person; the queue itself is not sorted.
-        assert [step for step in plan if "SCAN" in step or "TEMP" in step] == ["USE TEMP B-TREE FOR count(DISTINCT)"]
+        assert plan[:2] == [
+            "MATERIALIZE chosen",
+            "SEARCH selections USING INDEX ix_selections_queue (project_id=?)",
+        ]
+        # The few votes of one sample are told apart by person, and what was found is put in order again beside its
+        # samples; the queue itself is not sorted.
+        found = [step for step in plan if "SCAN" in step or "TEMP" in step]
+        assert found == ["USE TEMP B-TREE FOR count(DISTINCT)", "SCAN chosen", "USE TEMP B-TREE FOR ORDER BY"]
 
 
 class TestLeases:
@@ -312,6 +317,33 @@ class TestLeases:
             world.finish(tx, lease)
             assert tx.queue.free_slot(lease.selection.id) == 0
             assert tx.queue.holders(world.project.id) == {"bob": 1}
+
+    def test_several_are_leased_in_one_go_each_in_its_first_free_slot(self, world: World) -> None:
+        first, second, third = world.add_samples(3)
+        with world.store.write() as tx:
+            tx.projects.set_config(world.project.id, ProjectConfig(overlap=3))
+            world.project = tx.projects.get(world.project.id)
+        world.add_round([first, second, third])
+        with world.store.write() as tx:
+            world.lease(tx, world.ann, 1)
+            (gone, _) = world.lease(tx, world.bob, 2)
+            assert gone.slot == 1
+            made = world.lease(tx, world.cat, 3)
+            assert [(lease.sample.id, lease.slot) for lease in made] == [(first, 2), (second, 1), (third, 0)]
+            assert [tx.queue.get_assignment(lease.id) for lease in made] == made
+            assert tx.queue.add_assignments([], world.cat.id, NOW + LEASE, NOW) == []
+            tx.queue.extend_assignments(world.project.id, world.cat.id, NOW + 2 * LEASE)
+            held = tx.queue.open_assignments_of_user(world.project.id, world.cat.id)
+            assert held == [replace(lease, lease_expires_at=NOW + 2 * LEASE) for lease in made]
+            assert tx.queue.get_assignment(gone.id) == gone
+
+    def test_what_was_offered_and_taken_meanwhile_is_refused(self, world: World) -> None:
+        world.add_round(world.add_samples(2))
+        with world.store.write() as tx:
+            offers = tx.queue.free_selections(world.project.id, world.ann.id, 2)
+            world.lease(tx, world.bob, 1)
+            with pytest.raises(ConflictError, match=f"selection {offers[0].selection.id} is leased already"):
+                tx.queue.add_assignments(offers, world.ann.id, NOW + LEASE, NOW)
 
     def test_a_lease_is_renewed_and_expires(self, world: World) -> None:
         first, second = world.add_samples(2)

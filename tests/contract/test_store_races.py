@@ -67,12 +67,12 @@ class TestRaces:
     def test_the_index_stops_two_leases_even_without_the_lock(self, world: World) -> None:
         world.add_round(world.add_samples(1))
         with world.store.read() as tx:
-            (selection,) = tx.queue.free_selections(world.project.id, world.ann.id, 1)
+            (offer,) = tx.queue.free_selections(world.project.id, world.ann.id, 1)
 
         def lease(index: int) -> object:
             user = (world.ann, world.bob)[index]
             with world.store.write() as tx:
-                return tx.queue.add_assignment(selection, user.id, 0, NOW + LEASE, NOW)
+                return tx.queue.add_assignment(offer.selection, user.id, 0, NOW + LEASE, NOW)
 
         assert conflicts(at_once(2, lease)) == 1
 

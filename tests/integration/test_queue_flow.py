@@ -3,6 +3,7 @@ work.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,20 @@ def test_asking_again_gives_what_one_holds_and_renews_it(loop: Loop, mia: User) 
     assert [item.id for item in again] == [item.id for item in first]
     assert again[0].lease_expires_at > first[0].lease_expires_at
     assert [item.id for item in lease(loop, mia, 5)][:3] == [item.id for item in first]
+
+
+def test_what_one_holds_is_renewed_once_a_third_of_its_time_is_over(loop: Loop, mia: User) -> None:
+    fill(loop)
+    first = lease(loop, mia, 2)
+    loop.clock.advance(99)
+    assert lease(loop, mia, 2) == first
+    fuller = lease(loop, mia, 3)
+    assert fuller[:2] == first
+    loop.clock.advance(1)
+    renewed = lease(loop, mia, 2)
+    assert [item.id for item in renewed] == [item.id for item in first]
+    until = loop.clock.now + timedelta(seconds=300)
+    assert {item.lease_expires_at for item in lease(loop, mia, 3)} == {until}
 
 
 def test_an_expired_lease_goes_to_somebody_else_and_the_late_answer_is_an_extra_vote(
