@@ -11,6 +11,7 @@ from benchmarks.figures import Lines
 
 NAMES = (
     "batch_selectors",
+    "early_batches",
     "label_efficiency",
     "labelers",
     "learning_modes",
