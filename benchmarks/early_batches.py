@@ -1,8 +1,9 @@
 """Batches that are chosen before the labels of earlier ones have come back: what it costs, and what noise would do.
 
-The service keeps a reserve behind each batch, and people go on with it while the next round trains. Here four parts of a
-batch are chosen with one model, each as if the parts before it were labelled, and compared with the whole batch chosen
-at once and with parts drawn by Gumbel noise (`power_margin`), the usual remedy where batches do not know of each other.
+The service keeps a reserve behind each batch, and people go on with it while the next round trains. Here four parts of
+a batch are chosen with one model, each as if the parts before it were labelled, and compared with the whole batch
+chosen at once and with parts drawn by Gumbel noise (`power_margin`), the usual remedy where batches do not know of each
+other.
 """
 
 import tempfile
@@ -77,7 +78,7 @@ def accuracies(digits: ImageSet, embeddings: np.ndarray, way: Way, seed: int) ->
         for part in range(way.parts):
             strategy = way.later if part else "auto"
             picks = scored.choose(strategy, BATCH // way.parts, seed=[seed, number, part], already_chosen=chosen)
-            chosen += picks.sample_ids
+            chosen += map(int, picks.sample_ids)
         labelled = np.concatenate([labelled, np.array(chosen, np.int64)])
         head = fit_probe(embeddings[labelled], labels[labelled], digits.class_count)
         found.append(float((head.logits(embeddings[kept]).argmax(1) == labels[kept]).mean()))

@@ -42,6 +42,8 @@ MARKER = ".al-demo"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.5
+#: So long the demo waits for a service that does not answer: `al up` starts what died again within seconds.
+PATIENCE_S = 60.0
 #: A batch is this share of the pool, within these limits, so that a small folder gets several rounds too.
 BATCH_SHARE, BATCH_MIN, BATCH_MAX = 0.02, 10, 200
 
@@ -300,14 +302,30 @@ class Demo:
             )
 
     def _call(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        try:
-            reply = self._http.request(method, f"{self._url}/api/v1{path}", timeout=60, **more)
-        except requests.RequestException as error:
-            raise UnavailableError(f"{method} {path}: {error}") from error
+        reply = self._answer(method, f"{self._url}/api/v1{path}", **more)
         document: dict[str, Any] = reply.json()
         if reply.status_code >= 400:
             raise AlServiceError(f"{method} {path}: {document['error']['message']}")
         return document
+
+    def _answer(self, method: str, url: str, **more: Any) -> requests.Response:
+        """The server's answer. A question is asked again while nobody answers; a change is not: it may have been made.
+
+        Raises:
+            UnavailableError: nobody has answered for PATIENCE_S.
+        """
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._http.request(method, url, timeout=PATIENCE_S, **more)
+            except requests.RequestException as error:
+                if method == "GET" and time.monotonic() < until:
+                    time.sleep(POLL_S)
+                    continue
+                raise UnavailableError(
+                    f"the service at {self._url} stopped answering; its last words are in "
+                    f"{self._settings.data_dir / 'up.log'}. Start again with `al demo`"
+                ) from error
 
 
 COMMANDS = (demo,)
