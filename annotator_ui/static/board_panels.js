@@ -81,7 +81,7 @@ export function drawPool(counts) {
   bar.setAttribute("aria-label", used.map(([name, words]) => `${count(counts[name])} ${words}`).join(", ") || "no images");
   byId("pool").replaceChildren(
     ...POOL.map(([name, words]) => el("div", { class: name }, el("dt", { text: words }), el("dd", { text: count(counts[name] ?? 0) }))),
-    el("div", { class: "rest", text: restWords(counts) }),
+    el("div", { class: "rest" }, el("dt", { class: "sr", text: "In all" }), el("dd", { text: restWords(counts) })),
   );
 }
 
@@ -98,14 +98,17 @@ export function drawPeople(summary) {
   const people = Object.entries(summary.holders).sort((a, b) => b[1] - a[1]);
   byId("people").replaceChildren(
     ...people.map(([name, held]) => el("div", {}, el("dt", { text: name }), el("dd", { text: plural(held, "image") }))),
-    people.length ? "" : el("div", { class: "quiet", text: "Nobody holds an image right now." }),
-    el("div", { class: "quiet small", text: `${summary.labels_per_minute.toFixed(1)} labels a minute over the last five minutes` }),
+    people.length ? "" : note("Images held", "Nobody holds an image right now."),
+    note("Pace", `${summary.labels_per_minute.toFixed(1)} labels a minute over the last five minutes`, "small"),
   );
   const workers = summary.workers;
   byId("workers").replaceChildren(...(workers?.length ? workers.map((worker) => el("li", {}, el("span", { class: "name", title: worker.name, text: worker.name }), el("span", { class: "state", text: worker.state }))) : [
     el("li", { class: "quiet", text: workers ? "No worker is running. Start one: al worker" : "The broker does not answer, so workers cannot be seen." }),
   ]));
 }
+
+/** A sentence in a list of facts; its term is for screen readers only. @param {string} term @param {string} text @param {string} [size] */
+const note = (term, text, size = "") => el("div", { class: `note ${size}` }, el("dt", { class: "sr", text: term }), el("dd", { text }));
 
 /** @param {any[]} failures @param {boolean} mayRetry @param {(id: number, button: HTMLElement) => void} retry */
 export function drawFailures(failures, mayRetry, retry) {

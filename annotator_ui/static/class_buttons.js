@@ -31,7 +31,10 @@ export function createClassButtons(group, classes, choose) {
     /** @param {string} name */
     light: (name) => light(buttons[classes.findIndex((info) => info.name === name)]),
     /** @param {boolean} on */
-    setOff: (on) => group.classList.toggle("off", on),
+    setOff(on) {
+      group.classList.toggle("off", on);
+      for (const button of buttons) button.setAttribute("aria-disabled", String(on));
+    },
   };
 }
 
