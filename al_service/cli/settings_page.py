@@ -53,7 +53,13 @@ def _file_word(spec: Field[Any]) -> str:
 
 
 def _limits(metadata: Any) -> str:
-    return f" ({metadata['low']} to {metadata['high']})" if "low" in metadata else ""
+    """What may be chosen, where the help does not say so already."""
+    if "low" in metadata:
+        return f" ({metadata['low']} to {metadata['high']})"
+    choices = metadata.get("choices", ())
+    if all(choice in metadata["help"] for choice in choices):
+        return ""
+    return f" ({', '.join(f'`{choice}`' for choice in choices)})"
 
 
 COMMANDS = (settings_command,)
