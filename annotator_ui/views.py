@@ -6,16 +6,21 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask_login import current_user
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from al_service.domain.records import Project
-from al_service.domain.states import Role
+from al_service.domain.records import Job, Project
+from al_service.domain.states import JobState, Role
+from al_service.domain.strategy_names import STRATEGIES
+from al_service.domain.study_plan import DEFAULT, RANDOM
 from al_service.errors import NotFoundError
 from al_service.loop.services import Services
 from al_service.settings import Settings
 
 #: The label page renews its leases at least this often; a third of the lease when that is shorter.
 HEARTBEAT_MAX_S = 60.0
+#: Shown at once where a study is started, one of each way of choosing; the others are a click away.
+FIRST_STRATEGIES = (DEFAULT, "margin", "entropy", "badge", "typiclust")
 
 View = Callable[..., str | Response]
 
@@ -54,6 +59,8 @@ def make_pages(services: Services, settings: Settings) -> Blueprint:
     def board(name: str) -> str:
         return render_template("board.html", project=_find(services, name), may_engineer=_role().covers(Role.ENGINEER))
 
+    _add_study_pages(pages, services)
+
     @pages.get("/favicon.ico")
     def favicon() -> Response:
         return redirect(url_for("assets.static_file", name="favicon.svg"), 301)
@@ -63,6 +70,33 @@ def make_pages(services: Services, settings: Settings) -> Blueprint:
         return {"user_name": _user_name(), "user_role": str(_role()) if _user_name() else ""}
 
     return pages
+
+
+def _add_study_pages(pages: Blueprint, services: Services) -> None:
+    """Studies of a project: all of them with the form that starts one, and each with its report."""
+
+    @pages.get("/projects/<name>/studies")
+    @_signed_in
+    def studies(name: str) -> str:
+        found = _find(services, name)
+        return render_template(
+            "studies.html",
+            project=found,
+            may_engineer=_role().covers(Role.ENGINEER),
+            strategies=list(STRATEGIES.values()),
+            first=FIRST_STRATEGIES,
+            chosen={DEFAULT, found.config.strategy},
+            open_more=found.config.strategy not in (RANDOM, *FIRST_STRATEGIES),
+        )
+
+    @pages.get("/projects/<name>/studies/<int:study_id>")
+    @_signed_in
+    def study(name: str, study_id: int) -> str:
+        found = _find(services, name)
+        job, report = _find_study(services, name, study_id)
+        return render_template(
+            "study.html", project=found, study=job, report=report, may_engineer=_role().covers(Role.ENGINEER)
+        )
 
 
 def local_path(target: str) -> str:
@@ -97,6 +131,19 @@ def _find(services: Services, name: str) -> Project:
         return services.projects.get(name)
     except NotFoundError:
         abort(404, f"There is no project “{name}” here. It may have been archived.")
+
+
+def _find_study(services: Services, name: str, study_id: int) -> tuple[Job, Markup | None]:
+    """The study, and its report where it is done: a piece of a page that a worker made from escaped text."""
+    try:
+        job = services.studies.get(name, study_id)
+    except NotFoundError:
+        abort(404, f"“{name}” has no study {study_id}.")
+    try:
+        content = services.artifacts.get(job.result["artifacts"]["page"]) if job.state is JobState.DONE else None
+    except NotFoundError:
+        abort(404, f"The files of study {study_id} are gone from the storage. Its figures are lost; start another one.")
+    return job, None if content is None else Markup(content.decode())  # noqa: S704
 
 
 def _user_name() -> str:

@@ -31,14 +31,14 @@ def render_report(result: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         f"<title>{name}: labels saved</title><style>{STYLE}</style></head><body>",
-        f"<main>{report_body(result)}</main>",
+        f"<main>{report_body(result)}{_footer(result)}</main>",
         "</body></html>\n",
     ]
     return "".join(parts)
 
 
 def report_body(result: Mapping[str, Any]) -> str:
-    """What is inside the page's main part."""
+    """What is said, without the page around it."""
     return "".join(
         (
             _header(result),
@@ -47,7 +47,6 @@ def report_body(result: Mapping[str, Any]) -> str:
             _classes(result),
             _gallery(result),
             _method(result),
-            _footer(result),
         )
     )
 

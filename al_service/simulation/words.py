@@ -48,7 +48,7 @@ def lead_words(result: Mapping[str, Any]) -> str:
         f"that no model has learned from, random on {percent(random['final_accuracy'])}."
     )
     if seeds == 1:
-        return f"{words} One seed is a look and no proof: give --seeds 10."
+        return f"{words} One seed is a look and no proof; ten seeds would be one."
     low, high = one["aubc_minus_random_ci95"]
     sure = (
         "above zero, so choosing helps on these images"
