@@ -159,7 +159,7 @@ class RqJobQueue:
             yield
         except redis.RedisError as error:
             raise BrokerUnavailableError(
-                f"the broker at {self._address} does not answer: {error}. "
+                f"the broker at {self._address} does not answer: {str(error).rstrip('.')}. "
                 "Nothing is lost: the scheduler announces waiting jobs again when it is back."
             ) from error
 
