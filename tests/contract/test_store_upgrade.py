@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from al_service.domain.records import Chosen, ModelRecord
+from al_service.domain.records import Chosen, ModelRecord, RoundProgress
 from al_service.domain.states import JobKind, SelectionState
 from al_service.errors import UnavailableError
 from al_service.storage import migrate
@@ -35,10 +35,11 @@ WITH t (n, r, p, s) AS (VALUES (1, 1, 1, 'done'), (2, 1, 2, 'retired'), (3, 2, 3
 INSERT INTO models VALUES (5, 1, 2, 'models/a', 'hash', 'print', '{{"accuracy": 0.5}}', {a});
 INSERT INTO assignments VALUES (1, 1, 1, 1, 0, 'answered', {a}, {a}), (2, 1, 3, 1, 0, 'open', {a}, {a});
 """
-#: What came with the history of promotions.
+_COUNTING = ["selections_count_delete", "selections_count_insert", "selections_count_update"]
+#: What came with the history of promotions and the counts of selections.
 _NEW_TRIGGERS = {
-    "sqlite": ["promotions_no_delete", "promotions_no_update"],
-    "postgresql": ["promotions_no_change"],
+    "sqlite": ["promotions_no_delete", "promotions_no_update", *_COUNTING],
+    "postgresql": ["promotions_no_change", *_COUNTING],
 }
 
 
@@ -93,6 +94,14 @@ def test_an_old_database_keeps_every_row(old_store: SqlStore, database_kind: str
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
 
 
+def test_the_selections_of_an_old_database_are_counted(old_store: SqlStore) -> None:
+    old_store.migrate()
+    with old_store.read() as tx:
+        assert tx.rounds.asking(1) == RoundProgress(2, asked=3, answered=0, answered_ahead=0)
+        assert [(record.selected_count, record.answered_count) for record in tx.rounds.all(1)] == [(2, 1), (3, 0)]
+        assert (tx.queue.open_count_of_round(1), tx.queue.open_count_of_round(2)) == (0, 1)
+
+
 def test_an_old_model_is_an_entry_of_the_registry_and_the_next_one_gets_the_next_id(old_store: SqlStore) -> None:
     old_store.migrate()
     with old_store.read() as tx:
@@ -128,6 +137,8 @@ def test_an_old_database_takes_the_new_values(old_store: SqlStore) -> None:
             project_id=1, round_id=2, kind=JobKind.SCORE_SHARD, payload={"count": 1}, attempts_max=1, now=now
         )
         assert tx.jobs.of_round(2, JobKind.SCORE_SHARD) == [job]
+        study = tx.jobs.add(project_id=1, round_id=None, kind=JobKind.SIMULATE, payload={}, attempts_max=1, now=now)
+        assert tx.jobs.all(kind=JobKind.SIMULATE) == [study]
         tx.queue.add_selections(1, [Chosen(5, 9, None, {}, SelectionState.RESERVE, is_reserve=True)])
     with pytest.raises(sa.exc.IntegrityError), old_store._writing() as connection:
         connection.exec_driver_sql("UPDATE selections SET state = 'odd'")
