@@ -203,8 +203,8 @@ def _class_table(result: Mapping[str, Any], name: str) -> str:
         )
 
     head = (
-        '<th scope="col">class</th><th scope="col">share of labels</th><th class="number" scope="col"></th>'
-        '<th scope="col">F1, 0 to 1</th><th class="number" scope="col"></th>'
+        '<th scope="col">class</th><th scope="col">share of labels</th><td class="number"></td>'
+        '<th scope="col">F1, 0 to 1</th><td class="number"></td>'
     )
     legend = (
         f'<p class="legend"><span><i class="swatch" style="background:{fill}"></i>{escape(name)}</span>'

@@ -11,6 +11,7 @@ export function createList(api, { links, ask }) {
   const list = byId("studies");
   const mayEngineer = ["admin", "engineer"].includes(document.body.dataset.role ?? "");
   let shown = "";
+  /** The button pressed last, while it is not clear where the focus belongs: one that cannot be pressed any more loses it. */ let pressed = "";
 
   function complain(words) {
     byId("studies-error").hidden = !words;
@@ -18,6 +19,7 @@ export function createList(api, { links, ask }) {
   }
 
   async function act(what, id, button) {
+    pressed = button.dataset.key;
     button.setAttribute("disabled", "");
     try {
       await api.call("POST", `/jobs/${id}/${what}`);
@@ -35,11 +37,12 @@ export function createList(api, { links, ask }) {
       const fresh = JSON.stringify(studies);
       if (fresh === shown) return;
       shown = fresh;
-      const focused = /** @type {HTMLElement|null} */ (document.activeElement)?.dataset.key;
-      const held = focused && list.contains(document.activeElement);
+      const active = /** @type {HTMLElement|null} */ (document.activeElement);
+      const focused = (active === document.body ? pressed : list.contains(active) && active?.dataset.key) || "";
+      pressed = "";
       list.setAttribute("aria-busy", "false");
       list.replaceChildren(...studies.map((study) => studyEntry(study, { href: links ? `${location.pathname.replace(/\/$/, "")}/${study.id}` : null, mayEngineer, act })));
-      if (!held) return;
+      if (!focused) return;
       // The button that was pressed may be gone: then the entry's other button, or its link, has the focus.
       const id = focused.split("-").pop();
       const places = [focused, `retry-${id}`, `cancel-${id}`, `study-${id}`].map((key) => list.querySelector(`[data-key="${key}"]`));

@@ -40,7 +40,6 @@ export function createForm(api, { path, ask }) {
     if (!outlook?.sizes) return;
     const found = problem();
     for (const name of ["seeds", "batch", "budget"]) fields[name].setAttribute("aria-invalid", String(found?.[0] === name));
-    if (!found) setText(byId("form-error"), "");
     setText(byId("estimate"), found ? found[1] : estimateWords());
     submit.disabled = isBusy || isSending || Boolean(found);
   }
@@ -51,7 +50,7 @@ export function createForm(api, { path, ask }) {
     return `${plural(models, "model")} will be trained, the first of each on ${plural(sizes().initial || sizes().batch, "label")}. ${measured}`;
   }
 
-  form.addEventListener("input", look);
+  form.addEventListener("input", () => { setText(byId("form-error"), ""); look(); });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (submit.disabled) return;
