@@ -166,6 +166,30 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A lease as an answer to it finds it, read in one statement.
+
+    Attributes:
+        class_id: of the class that the answer names; None when the project has no such class, or none was named.
+        is_first: nobody has ever answered the sample, not even with an answer that was taken back.
+    """
+
+    assignment: Assignment
+    class_id: int | None
+    is_first: bool
+
+
+@dataclass(frozen=True)
+class RoundProgress:
+    """How far people are with a round's batch; answered_ahead counts answers to its reserve."""
+
+    number: int
+    asked: int
+    answered: int
+    answered_ahead: int
+
+
+@dataclass(frozen=True)
 class RoundStage:
     """One stage of one round and the attempt that counts.
 

@@ -16,6 +16,7 @@ from al_service.domain.model_kinds import ModelKind, PromotionAction
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import (
     Annotation,
+    Asked,
     Assignment,
     Chosen,
     Job,
@@ -27,6 +28,7 @@ from al_service.domain.records import (
     Promotion,
     RejectedRow,
     Round,
+    RoundProgress,
     Sample,
     Selection,
     Token,
@@ -172,7 +174,7 @@ class SampleRows(Protocol):
 
     def set_label(
         self,
-        sample_id: int,
+        sample: Sample,
         class_name: str | None,
         *,
         votes: int,
@@ -180,8 +182,8 @@ class SampleRows(Protocol):
         state: SampleState,
         now: datetime,
     ) -> None:
-        """What the project now believes of the sample: class (None: no label), how many votes, resting on which
-        annotation. A label whose class stays the same keeps the annotation it rests on.
+        """What the project now believes of the sample, which was read in this transaction: class (None: no label), how
+        many votes, resting on which annotation. A label whose class stays the same keeps the annotation it rests on.
         """
 
     def add_rejections(self, job_id: int, rows: Sequence[RejectedRow]) -> None:
@@ -196,6 +198,11 @@ class AnnotationRows(Protocol):
 
     def add(self, annotation: NewAnnotation, now: datetime) -> Annotation:
         """Append. Raises ConflictError when (user, client_key) or undoes_id is there already."""
+
+    def add_if_new(self, annotation: NewAnnotation, class_id: int | None, now: datetime) -> Annotation | None:
+        """Append; None when (user, client_key) or undoes_id is there already. The caller has locked the project and
+        knows the id of the class.
+        """
 
     def add_labels(
         self, project_id: int, user_id: int, labels: Sequence[tuple[int, str]], client_key_prefix: str, now: datetime
@@ -294,6 +301,9 @@ class QueueRows(Protocol):
     def get_assignment(self, assignment_id: int) -> Assignment:
         """The assignment, or NotFoundError."""
 
+    def asked(self, assignment_id: int, class_name: str | None) -> Asked:
+        """What an answer to this assignment rests on, read after taking its project's lock; or NotFoundError."""
+
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""
 
@@ -351,6 +361,11 @@ class RoundRows(Protocol):
 
     def all(self, project_id: int, *, limit: int = 200) -> list[Round]:
         """Rounds by number, the newest `limit`."""
+
+    def asking(self, project_id: int) -> RoundProgress | None:
+        """How far people are with the newest round that has chosen, or with the newest of all before any has; None
+        before the first. One statement, which reads no round as a whole.
+        """
 
     def count_by_state(self, project_id: int) -> dict[str, int]:
         """How many rounds are in each state; states without rounds are left out."""

@@ -8,28 +8,42 @@ from typing import Any
 import sqlalchemy as sa
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Project, Round, RoundStage
+from al_service.domain.records import Project, Round, RoundProgress, RoundStage
 from al_service.domain.states import STAGE_ORDER, RoundState, SelectionState, Stage, StageState
 from al_service.errors import ConflictError, NotFoundError
 from al_service.loop.ports import StageUpdate
+from al_service.storage.column_types import ID
 from al_service.storage.dialect import insert_into, wait_for
-from al_service.storage.schema import is_, round_stages, rounds, selections
+from al_service.storage.schema import is_, round_stages, rounds, selection_counts
 
+#: How far back `asking` looks for a round that has chosen.
+ROUNDS_LOOKED_AT = 5
 OPEN_STATES = tuple(state for state in RoundState if state.is_open)
 
 #: What people see of a round without the columns that grow with the number of classes; for `versions`.
 SEEN = ("state", "stage", "data_fingerprint", "model_hash", "started_at", "finished_at", "error")
 SEEN_OF_STAGE = ("round_id", "stage", "state", "job_id", "attempt", "started_at", "finished_at", "seconds", "error")
 
-_CHOSEN = sa.select(sa.func.count()).where(selections.c.round_id == rounds.c.id)
-_BATCH, _RESERVE = _CHOSEN.where(~selections.c.is_reserve), _CHOSEN.where(selections.c.is_reserve)
-_DONE = is_(selections.c.state, SelectionState.DONE)
+
+def _counted(*conditions: "sa.ColumnElement[bool]") -> "sa.ColumnElement[int]":
+    total = sa.cast(sa.func.coalesce(sa.func.sum(selection_counts.c.count), 0), sa.BigInteger())
+    return sa.select(total).where(selection_counts.c.round_id == rounds.c.id, *conditions).scalar_subquery()
+
+
+_IN_RESERVE, _DONE = selection_counts.c.is_reserve, is_(selection_counts.c.state, SelectionState.DONE)
 COUNTS = (
-    _BATCH.scalar_subquery().label("selected_count"),
-    _BATCH.where(_DONE).scalar_subquery().label("answered_count"),
-    _RESERVE.where(_DONE).scalar_subquery().label("answered_ahead"),
+    _counted(~_IN_RESERVE).label("selected_count"),
+    _counted(~_IN_RESERVE, _DONE).label("answered_count"),
+    _counted(_IN_RESERVE, _DONE).label("answered_ahead"),
 )
 SELECT = sa.select(rounds, *COUNTS)
+#: Made once, because every answer asks. Parameter: in_project.
+ASKING = (
+    sa.select(rounds.c.number, *COUNTS)
+    .where(rounds.c.project_id == sa.bindparam("in_project", type_=ID))
+    .order_by(rounds.c.number.desc())
+    .limit(ROUNDS_LOOKED_AT)
+)
 
 
 class SqlRoundRows:
@@ -118,6 +132,18 @@ class SqlRoundRows:
         """Rounds by number, the newest `limit`."""
         newest = SELECT.where(rounds.c.project_id == project_id).order_by(rounds.c.number.desc()).limit(limit)
         return self._read(newest)[::-1]
+
+    def asking(self, project_id: int) -> RoundProgress | None:
+        """How far people are with the newest round that has chosen, or with the newest of all before any has; None
+        before the first.
+
+        Cost: some rows of `selection_counts` for each of the newest rounds.
+        """
+        rows = self._connection.execute(ASKING, {"in_project": project_id}).all()
+        row = next((row for row in rows if row.selected_count), rows[0] if rows else None)
+        if row is None:
+            return None
+        return RoundProgress(row.number, row.selected_count, row.answered_count, row.answered_ahead)
 
     def count_by_state(self, project_id: int) -> dict[str, int]:
         """How many rounds are in each state; states without rounds are left out."""

@@ -273,7 +273,16 @@ selections = sa.Table(
     columns.index("uq_selections_open_sample", "sample_id", unique=True, where="state = 'open'"),
     columns.index("ix_selections_queue", "project_id", "round_id", "rank", "id", where="state = 'open'"),
     columns.index("ix_selections_reserve", "project_id", "round_id", "rank", "id", where="state = 'reserve'"),
-    columns.index("ix_selections_by_state", "round_id", "is_reserve", "state"),
+)
+
+#: Selections per round, part and state: kept by triggers, because every answer says how far people are.
+selection_counts = sa.Table(
+    "selection_counts",
+    metadata,
+    sa.Column("round_id", ID, sa.ForeignKey("rounds.id"), primary_key=True),
+    sa.Column("is_reserve", sa.Boolean(), primary_key=True),
+    sa.Column("state", sa.String(20), primary_key=True),
+    columns.integer("count"),
 )
 
 assignments = sa.Table(

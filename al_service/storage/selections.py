@@ -13,7 +13,7 @@ from al_service.storage.annotations import ANSWERS, is_undone
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, sample_from
-from al_service.storage.schema import annotations, assignments, is_, rounds, samples, selections
+from al_service.storage.schema import annotations, assignments, is_, rounds, samples, selection_counts, selections
 
 OPEN = is_(selections.c.state, SelectionState.OPEN)
 RESERVE = is_(selections.c.state, SelectionState.RESERVE)
@@ -101,6 +101,14 @@ WAITING = (
     .where(selections.c.sample_id.not_in(IN_HANDS.where(assignments.c.project_id == PROJECT_ID)))
     .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
     .limit(sa.bindparam("limit", type_=ID))
+)
+
+
+#: Parameters: wanted, new_state.
+SET_STATE = (
+    sa.update(selections)
+    .where(selections.c.id == sa.bindparam("wanted", type_=ID))
+    .values(state=sa.bindparam("new_state", type_=selections.c.state.type))
 )
 
 
@@ -200,8 +208,7 @@ class SqlSelectionRows:
 
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
         """Change a selection's state. ConflictError when another selection already asks for the sample."""
-        statement = sa.update(selections).where(selections.c.id == selection_id).values(state=state)
-        if self._connection.execute(statement).rowcount == 0:
+        if self._connection.execute(SET_STATE, {"wanted": selection_id, "new_state": state}).rowcount == 0:
             raise _no_selection(selection_id)
 
     def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Offer]:
@@ -226,8 +233,10 @@ class SqlSelectionRows:
         return self._count(selections.c.project_id == project_id, OPEN)
 
     def open_count_of_round(self, round_id: int) -> int:
-        """Open selections of one round."""
-        return self._count(selections.c.round_id == round_id, OPEN)
+        """Open selections of one round, its reserve included."""
+        counted = sa.select(sa.cast(sa.func.coalesce(sa.func.sum(selection_counts.c.count), 0), sa.BigInteger()))
+        here = (selection_counts.c.round_id == round_id) & is_(selection_counts.c.state, SelectionState.OPEN)
+        return self._connection.execute(counted.where(here)).scalar_one()
 
     def _count(self, *conditions: "sa.ColumnElement[bool]") -> int:
         return self._connection.execute(

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Chosen, PoolCounts
+from al_service.domain.records import Chosen, PoolCounts, Round, RoundProgress
 from al_service.domain.states import AnnotationKind, AssignmentState, SampleState, SelectionState, Split
+from al_service.storage.rounds import ROUNDS_LOOKED_AT
 from al_service.storage.store import SqlStore
 from tests.contract.store_world import World, new_sample
 
@@ -57,6 +58,10 @@ def counted_slowly(store: SqlStore, project_id: int) -> PoolCounts:
     )
 
 
+def progress_of(record: Round) -> RoundProgress:
+    return RoundProgress(record.number, record.selected_count, record.answered_count, record.answered_ahead)
+
+
 class QueueLife(RuleBasedStateMachine):
     """People and rounds do things to one project, in any order."""
 
@@ -98,7 +103,9 @@ class QueueLife(RuleBasedStateMachine):
 
     @rule(numbers=st.lists(NUMBER, max_size=4), number=st.integers(0, 3))
     def choose_ahead(self, numbers: list[int], number: int) -> None:
-        """A round whose whole choice waits in reserve, some of it opened."""
+        """A round whose whole choice waits in reserve, some of it opened; reserves before it go, as at every
+        hand-over.
+        """
         made = self.world.add_round([])
         waiting = sorted({self.pick(place) for place in numbers} - {None})  # type: ignore[type-var]
         picks = [
@@ -106,6 +113,7 @@ class QueueLife(RuleBasedStateMachine):
             for rank, sample_id in enumerate(waiting)
         ]
         with self.world.store.write() as tx:
+            tx.queue.retire_open_selections(self.world.project.id, except_round_id=made.id)
             tx.queue.add_selections(made.id, picks)
             tx.queue.open_reserve(self.world.project.id, number)
 
@@ -151,6 +159,26 @@ class QueueLife(RuleBasedStateMachine):
         assert in_pool == counts.total
         assert counts.labelled <= sum(class_counts.values()) <= counts.labelled + counts.train_total
 
+    @invariant()
+    def rounds_agree(self) -> None:
+        picks = "SELECT round_id, is_reserve, state FROM selections WHERE project_id = :project"
+        with self.world.store._writing() as connection:
+            rows = connection.execute(sa.text(picks), {"project": self.world.project.id})
+            found = Counter((row.round_id, bool(row.is_reserve), row.state) for row in rows)
+        with self.world.store.read() as tx:
+            records = tx.rounds.all(self.world.project.id)
+            asking = tx.rounds.asking(self.world.project.id)
+            open_counts = {record.id: tx.queue.open_count_of_round(record.id) for record in records[-2:]}
+        for record in records:
+            in_batch = sum(found[record.id, False, state] for state in SelectionState)
+            counted = (record.selected_count, record.answered_count, record.answered_ahead)
+            assert counted == (in_batch, found[record.id, False, "done"], found[record.id, True, "done"])
+        for round_id, number in open_counts.items():
+            assert number == found[round_id, False, "open"] + found[round_id, True, "open"]
+        newest = next((record for record in records[: -ROUNDS_LOOKED_AT - 1 : -1] if record.selected_count), None)
+        newest = newest or (records[-1] if records else None)
+        assert asking == (newest and progress_of(newest))
+
 
 def test_counts_agree_with_the_samples(world: World) -> None:
     run_state_machine_as_test(lambda: QueueLife(world), settings=SMALL)
@@ -159,6 +187,15 @@ def test_counts_agree_with_the_samples(world: World) -> None:
 def test_counts_of_nothing(world: World) -> None:
     with world.store.read() as tx:
         assert tx.samples.counts(world.project.id) == PoolCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_deleting_a_selection_by_hand_keeps_the_counts(world: World) -> None:
+    ids = world.add_samples(3)
+    record = world.add_round(ids)
+    with world.store._writing() as connection:
+        connection.execute(sa.text("DELETE FROM selections WHERE sample_id = :id"), {"id": ids[0]})
+    with world.store.read() as tx:
+        assert tx.rounds.get(record.id).selected_count == tx.queue.open_count_of_round(record.id) == 2
 
 
 def test_deleting_by_hand_keeps_the_counts(world: World) -> None:
