@@ -23,11 +23,10 @@ from al_service.api.shapes import (
     image_url,
     why_empty_fields,
 )
-from al_service.domain.records import Assignment
+from al_service.domain.records import Assignment, RoundProgress
 from al_service.domain.states import AnnotationKind, Role
 from al_service.errors import InvalidInputError, NotFoundError
 from al_service.loop.annotations import Answer
-from al_service.loop.progress import asking_round
 
 ROUTES = Routes()
 
@@ -91,13 +90,13 @@ def annotate(call: Call, assignment_id: int, body: AnnotationBody) -> Reply:
 
     Without client_key the header Idempotency-Key counts; without both every call is a new answer.
     """
-    annotation, is_new = call.services.annotations.annotate(assignment_id, call.user, _answer(body))
-    if is_new:
-        call.context.meters.annotations.labels(annotation.kind).inc()
+    stored = call.services.annotations.annotate(assignment_id, call.user, _answer(body))
+    if stored.is_new:
+        call.context.meters.annotations.labels(stored.annotation.kind).inc()
     answer = AnnotationAnswer(
-        annotation=annotation_fields(annotation, call.user.name), progress=_progress(call, annotation.project_id)
+        annotation=annotation_fields(stored.annotation, call.user.name), progress=_progress_fields(stored.progress)
     )
-    return Reply(answer, 201 if is_new else 200)
+    return Reply(answer, 201 if stored.is_new else 200)
 
 
 @ROUTES.add("DELETE", "/annotations/<int:annotation_id>", role=Role.LABELER, answers={200: UndoAnswer})
@@ -154,14 +153,12 @@ def _answer(body: AnnotationBody) -> Answer:
     return Answer(given[0], body.class_name, key, body.lead_time)
 
 
-def _progress(call: Call, project_id: int) -> RoundProgressFields | None:
-    with call.services.store.read() as tx:
-        current = asking_round(tx, project_id)
-    if current is None:
+def _progress_fields(progress: RoundProgress | None) -> RoundProgressFields | None:
+    if progress is None:
         return None
     return RoundProgressFields(
-        answered=current.answered_count,
-        asked=current.selected_count,
-        answered_ahead=current.answered_ahead,
-        round=current.number,
+        answered=progress.answered,
+        asked=progress.asked,
+        answered_ahead=progress.answered_ahead,
+        round=progress.number,
     )

@@ -5,14 +5,23 @@ as an extra vote.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from al_service.domain.records import Annotation, Assignment, Project, Selection, User
+from al_service.domain.records import (
+    Annotation,
+    Asked,
+    Assignment,
+    Project,
+    RoundProgress,
+    Sample,
+    Selection,
+    User,
+)
 from al_service.domain.states import AnnotationKind, AssignmentState, Role, SelectionState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
-from al_service.loop.assignments import own_assignment
+from al_service.loop.assignments import check_own
 from al_service.loop.consensus import believe
 from al_service.loop.ports import NewAnnotation, Store, Transaction
 
@@ -59,6 +68,15 @@ class Answer:
             raise InvalidInputError(f"lead_time={lead} is outside 0..{LEAD_TIME_MAX_S:.0f} seconds")
 
 
+@dataclass(frozen=True)
+class Stored:
+    """An answer as it was stored, whether it is new, and how far people are with the round after it."""
+
+    annotation: Annotation
+    is_new: bool
+    progress: RoundProgress | None
+
+
 class Annotations:
     """Annotate and undo."""
 
@@ -67,8 +85,8 @@ class Annotations:
         self._clock = clock
         self._ttl = timedelta(seconds=lease_ttl_s)
 
-    def annotate(self, assignment_id: int, user: User, answer: Answer) -> tuple[Annotation, bool]:
-        """Store an answer; (annotation, True) when new, (the same annotation, False) when the key was seen before.
+    def annotate(self, assignment_id: int, user: User, answer: Answer) -> Stored:
+        """Store an answer; one whose key was seen before is the same annotation again.
 
         Raises:
             NotFoundError: no such assignment of this person.
@@ -77,19 +95,19 @@ class Annotations:
         """
         now = self._clock()
         with self._store.write() as tx:
-            assignment = own_assignment(tx, assignment_id, user)
-            project = tx.projects.get(assignment.sample.project_id)
-            tx.projects.lock(project.id)
-            known = tx.annotations.find_by_key(user.id, answer.client_key)
-            if known is not None:
-                return _same_answer(known, assignment_id, answer), False
-            assignment = tx.queue.get_assignment(assignment_id)
-            _check_class(project, answer)
-            annotation = tx.annotations.add(_new_annotation(assignment, user, answer, now), now)
-            if assignment.state is AssignmentState.OPEN:
-                tx.queue.set_assignment(assignment_id, AssignmentState.ANSWERED)
-            _settle(tx, project, assignment.selection, annotation, now)
-            return annotation, True
+            asked = tx.queue.asked(assignment_id, answer.class_name)
+            assignment, sample = asked.assignment, asked.assignment.sample
+            check_own(assignment, user)
+            annotation = _add(tx, asked, user, answer, now)
+            is_new = annotation is not None
+            if annotation is None:
+                annotation = _same_answer(tx, assignment, user, answer)
+            else:
+                if assignment.state is AssignmentState.OPEN:
+                    tx.queue.set_assignment(assignment_id, AssignmentState.ANSWERED)
+                answers = [annotation] if asked.is_first else tx.annotations.active_of_sample(sample.id)
+                _settle(tx, sample, assignment.selection, annotation, answers, now)
+            return Stored(annotation, is_new, tx.rounds.asking(sample.project_id))
 
     def undo(self, annotation_id: int, user: User) -> tuple[Annotation, Assignment | None]:
         """Take an answer back (own ones; reviewers anyone's): the undo row, and a fresh lease on the sample for its
@@ -122,11 +140,13 @@ class Annotations:
                 tx.accounts.add_audit(
                     user_id=user.id, action="annotation.undo", subject=project.name, details=details, now=now
                 )
+            sample = tx.samples.get(original.sample_id)
+            answers = tx.annotations.active_of_sample(sample.id)
             if original.assignment_id is None:
-                _settle(tx, project, None, undo, now)
+                _settle(tx, sample, None, undo, answers, now)
                 return undo, None
             selection = tx.queue.get_assignment(original.assignment_id).selection
-            reopened = _settle(tx, project, selection, undo, now)
+            reopened = _settle(tx, sample, selection, undo, answers, now)
             if not reopened or original.user_id != user.id:
                 return undo, None
             return undo, self._lease_again(tx, project, selection, user, now)
@@ -150,8 +170,20 @@ class Annotations:
             return tx.annotations.recent_of_user(project.id, user.id, limit)
 
 
-def _same_answer(known: Annotation, assignment_id: int, answer: Answer) -> Annotation:
-    if (known.assignment_id, known.kind, known.class_name) != (assignment_id, answer.kind, answer.class_name):
+def _add(tx: Transaction, asked: Asked, user: User, answer: Answer, now: datetime) -> Annotation | None:
+    """The new annotation, or None when there is one of that key already."""
+    if answer.class_name is not None and asked.class_id is None:
+        return None
+    new = _new_annotation(asked.assignment, user, answer, now)
+    return tx.annotations.add_if_new(new, asked.class_id, now)
+
+
+def _same_answer(tx: Transaction, assignment: Assignment, user: User, answer: Answer) -> Annotation:
+    """The annotation of that key, if it is this answer."""
+    known = tx.annotations.find_by_key(user.id, answer.client_key)
+    if known is None:
+        raise _unknown_class(tx.projects.get(assignment.sample.project_id), answer)
+    if (known.assignment_id, known.kind, known.class_name) != (assignment.id, answer.kind, answer.class_name):
         raise ClientKeyReusedError(
             f"client_key {answer.client_key!r} belongs to annotation {known.id}, another answer; make one per answer",
             annotation=known.id,
@@ -159,12 +191,11 @@ def _same_answer(known: Annotation, assignment_id: int, answer: Answer) -> Annot
     return known
 
 
-def _check_class(project: Project, answer: Answer) -> None:
-    if answer.class_name is not None and project.find_class(answer.class_name) is None:
-        raise InvalidInputError(
-            f"{answer.class_name!r} is not a class of {project.name}; classes: {', '.join(project.class_names)}",
-            class_name=answer.class_name,
-        )
+def _unknown_class(project: Project, answer: Answer) -> InvalidInputError:
+    return InvalidInputError(
+        f"{answer.class_name!r} is not a class of {project.name}; classes: {', '.join(project.class_names)}",
+        class_name=answer.class_name,
+    )
 
 
 def _new_annotation(assignment: Assignment, user: User, answer: Answer, now: datetime) -> NewAnnotation:
@@ -196,24 +227,31 @@ def _undo_of(original: Annotation, user: User) -> NewAnnotation:
     )
 
 
-def _settle(tx: Transaction, project: Project, selection: Selection | None, cause: Annotation, now: datetime) -> bool:
+def _settle(
+    tx: Transaction,
+    sample: Sample,
+    selection: Selection | None,
+    cause: Annotation,
+    answers: Sequence[Annotation],
+    now: datetime,
+) -> bool:
     """Recompute what is believed of the sample and move its selection; True when that selection is open now.
 
-    `selection` was read in this transaction, after the project was locked.
+    Sample, selection and answers (not undone, oldest first) were read in this transaction, after the project was
+    locked; the cause is one of the answers, or took one back.
     """
-    answers = tx.annotations.active_of_sample(cause.sample_id)
     # What was asked counts, not what the project's settings say by now; an import asks one person.
     overlap, max_skips = (selection.overlap, selection.max_skips) if selection is not None else (1, 1)
     belief = believe(answers, overlap=overlap, max_skips=max_skips)
     tx.samples.set_label(
-        cause.sample_id, belief.class_name, votes=belief.votes, annotation_id=cause.id, state=belief.state, now=now
+        sample, belief.class_name, votes=belief.votes, annotation_id=cause.id, state=belief.state, now=now
     )
     if selection is None:
         return False
     target = belief.selection_state
     current = selection.state
     # A sample has one open selection at most: where this one is open, no other is.
-    elsewhere = tx.queue.find_open_selection(cause.sample_id) if current is not SelectionState.OPEN else None
+    elsewhere = tx.queue.find_open_selection(sample.id) if current is not SelectionState.OPEN else None
     if elsewhere is not None:
         # A later round asks for the same sample: its selection follows the belief, the older one stays as it was.
         if target is not SelectionState.OPEN:

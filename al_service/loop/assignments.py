@@ -139,6 +139,11 @@ def _active(tx: Transaction, project: Project | None, name: str) -> Project:
 def own_assignment(tx: Transaction, assignment_id: int, user: User) -> Assignment:
     """The assignment if it is this person's; other people's count as not there."""
     assignment = tx.queue.get_assignment(assignment_id)
-    if assignment.user_id != user.id:
-        raise NotFoundError(f"no assignment {assignment_id} of yours", assignment=assignment_id)
+    check_own(assignment, user)
     return assignment
+
+
+def check_own(assignment: Assignment, user: User) -> None:
+    """NotFoundError when the assignment is another person's."""
+    if assignment.user_id != user.id:
+        raise NotFoundError(f"no assignment {assignment.id} of yours", assignment=assignment.id)

@@ -5,16 +5,18 @@ project first, so that its ids become visible in order and a round's watermark c
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from al_service.domain.records import Annotation
 from al_service.domain.states import AnnotationKind, SampleState, Split
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.ports import NewAnnotation
-from al_service.storage.dialect import chunks, insert_into, wait_for
+from al_service.storage.column_types import ID
+from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
 from al_service.storage.projects import class_ids, unknown_class
 from al_service.storage.samples import LEARNING_SPLITS, class_id_of, upsert_labels
 from al_service.storage.schema import PEOPLES_LABELS, annotations, classes, is_, projects, samples
@@ -38,6 +40,12 @@ SELECT: "sa.Select[Any]" = (
     .outerjoin(classes, classes.c.id == annotations.c.class_id)
 )
 ACTIVE = SELECT.where(is_(annotations.c.kind, *ANSWERS), ~is_undone())
+# Made once, because every answer needs them. Parameter of the first: of_sample.
+ACTIVE_OF_SAMPLE = ACTIVE.where(annotations.c.sample_id == sa.bindparam("of_sample", type_=ID)).order_by(
+    annotations.c.id
+)
+ADD_ON_SQLITE = sqlite.insert(annotations).on_conflict_do_nothing().returning(annotations.c.id)
+ADD_ON_POSTGRES = postgresql.insert(annotations).on_conflict_do_nothing().returning(annotations.c.id)
 
 
 class SqlAnnotationRows:
@@ -49,37 +57,27 @@ class SqlAnnotationRows:
     def add(self, annotation: NewAnnotation, now: datetime) -> Annotation:
         """Append. ConflictError when (user, client_key) or undoes_id is there already."""
         wait_for(self._connection, projects, annotation.project_id)
-        values = self._values(annotation) | {"created_at": now}
-        statement = insert_into(self._connection, annotations).values(values).on_conflict_do_nothing()
-        new_id = self._connection.execute(statement.returning(annotations.c.id)).scalar_one_or_none()
-        if new_id is None:
-            raise self._collision(annotation)
-        return self.get(new_id)
-
-    def _values(self, annotation: NewAnnotation) -> dict[str, Any]:
         class_id = None
         if annotation.class_name is not None:
             class_id = class_id_of(self._connection, annotation.project_id, annotation.class_name)
-        elif annotation.kind is AnnotationKind.LABEL:
-            raise InvalidInputError("an annotation of kind label needs a class name")
-        if (annotation.kind is AnnotationKind.UNDO) != (annotation.undoes_id is not None):
-            raise InvalidInputError(
-                f"an annotation of kind {annotation.kind} does not go with undoes_id={annotation.undoes_id}"
-            )
-        return {
-            "project_id": annotation.project_id,
-            "sample_id": annotation.sample_id,
-            "user_id": annotation.user_id,
-            "assignment_id": annotation.assignment_id,
-            "kind": annotation.kind,
-            "class_id": class_id,
-            "client_key": annotation.client_key,
-            "lead_time_s": annotation.lead_time_s,
-            "model_version": annotation.model_version,
-            "is_extra_vote": annotation.is_extra_vote,
-            "is_import": False,
-            "undoes_id": annotation.undoes_id,
-        }
+        added = self.add_if_new(annotation, class_id, now)
+        if added is None:
+            raise self._collision(annotation)
+        return added
+
+    def add_if_new(self, annotation: NewAnnotation, class_id: int | None, now: datetime) -> Annotation | None:
+        """Append; None when (user, client_key) or undoes_id is there already. The caller has locked the project and
+        knows the id of the class.
+        """
+        _check_kind(annotation, class_id)
+        fields = {name: getattr(annotation, name) for name in NewAnnotation.__dataclass_fields__}
+        values = {**fields, "class_id": class_id, "is_import": False, "created_at": now}
+        del values["class_name"]
+        statement = ADD_ON_POSTGRES if is_postgres(self._connection) else ADD_ON_SQLITE
+        new_id = self._connection.execute(statement, values).scalar_one_or_none()
+        if new_id is None:
+            return None
+        return Annotation(id=new_id, is_undone=False, created_at=now.astimezone(UTC), **fields)
 
     def _collision(self, annotation: NewAnnotation) -> ConflictError:
         known = self.find_by_key(annotation.user_id, annotation.client_key)
@@ -163,8 +161,7 @@ class SqlAnnotationRows:
 
     def active_of_sample(self, sample_id: int) -> list[Annotation]:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
-        statement = ACTIVE.where(annotations.c.sample_id == sample_id).order_by(annotations.c.id)
-        return [_annotation(row) for row in self._connection.execute(statement)]
+        return [_annotation(row) for row in self._connection.execute(ACTIVE_OF_SAMPLE, {"of_sample": sample_id})]
 
     def recent_of_user(self, project_id: int, user_id: int, limit: int) -> list[Annotation]:
         """This person's answers that are not undone, newest first."""
@@ -194,6 +191,17 @@ class SqlAnnotationRows:
             sa.text(PEOPLES_LABELS),
         )
         return self._connection.execute(statement).scalar_one()
+
+
+def _check_kind(annotation: NewAnnotation, class_id: int | None) -> None:
+    if (annotation.class_name is None) != (class_id is None):
+        raise InvalidInputError(f"class {annotation.class_name!r} does not go with class_id={class_id}")
+    if annotation.kind is AnnotationKind.LABEL and class_id is None:
+        raise InvalidInputError("an annotation of kind label needs a class name")
+    if (annotation.kind is AnnotationKind.UNDO) != (annotation.undoes_id is not None):
+        raise InvalidInputError(
+            f"an annotation of kind {annotation.kind} does not go with undoes_id={annotation.undoes_id}"
+        )
 
 
 def _import_row(

@@ -6,13 +6,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from al_service.domain.records import Assignment, Offer, Selection
+from al_service.domain.records import Asked, Assignment, Offer, Selection
 from al_service.domain.states import AssignmentState
 from al_service.errors import ConflictError, NotFoundError
 from al_service.storage.column_types import ID, UtcTime
-from al_service.storage.dialect import insert_into
+from al_service.storage.dialect import insert_into, is_postgres
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, get_sample, sample_from
-from al_service.storage.schema import assignments, is_, rounds, samples, selections, users
+from al_service.storage.schema import (
+    annotations,
+    assignments,
+    classes,
+    is_,
+    projects,
+    rounds,
+    samples,
+    selections,
+    users,
+)
 from al_service.storage.selections import SELECTION_COLUMNS, SqlSelectionRows, selection_from
 
 OPEN_LEASE = is_(assignments.c.state, AssignmentState.OPEN)
@@ -26,6 +36,21 @@ SELECT = sa.select(*LEASE_COLUMNS, *SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_f
 )
 
 # Made once, because making a statement takes longer than running it.
+#: Parameters: wanted, class_name.
+ASKED = SELECT.add_columns(
+    sa.select(classes.c.id)
+    .where(classes.c.project_id == assignments.c.project_id, classes.c.name == sa.bindparam("class_name"))
+    .correlate(assignments)
+    .scalar_subquery()
+    .label("named_class_id"),
+    (~sa.exists().where(annotations.c.sample_id == samples.c.id).correlate(samples)).label("is_first"),
+).where(assignments.c.id == sa.bindparam("wanted", type_=ID))
+#: Parameters: wanted, new_state.
+SET_STATE = (
+    sa.update(assignments)
+    .where(assignments.c.id == sa.bindparam("wanted", type_=ID))
+    .values(state=sa.bindparam("new_state", type_=assignments.c.state.type))
+)
 #: Parameters: in_project, in_hands_of.
 HELD = (
     SELECT.where(
@@ -122,6 +147,17 @@ class SqlQueueRows(SqlSelectionRows):
             raise _no_assignment(assignment_id)
         return _assignment(row)
 
+    def asked(self, assignment_id: int, class_name: str | None) -> Asked:
+        """What an answer to this assignment rests on, read after taking its project's lock; or NotFoundError."""
+        if is_postgres(self._connection):
+            of_lease = sa.select(assignments.c.project_id).where(assignments.c.id == assignment_id).scalar_subquery()
+            here = sa.select(projects.c.id).where(projects.c.id == of_lease)
+            self._connection.execute(here.with_for_update(key_share=True))
+        row = self._connection.execute(ASKED, {"wanted": assignment_id, "class_name": class_name}).one_or_none()
+        if row is None:
+            raise _no_assignment(assignment_id)
+        return Asked(_assignment(row), row.named_class_id, bool(row.is_first))
+
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""
         values = {"in_project": project_id, "in_hands_of": user_id}
@@ -129,11 +165,8 @@ class SqlQueueRows(SqlSelectionRows):
 
     def set_assignment(self, assignment_id: int, state: AssignmentState, *, expires_at: datetime | None = None) -> None:
         """Change a lease's state and, if given, its end."""
-        values: dict[str, Any] = {"state": state}
-        if expires_at is not None:
-            values["lease_expires_at"] = expires_at
-        statement = sa.update(assignments).where(assignments.c.id == assignment_id).values(values)
-        if self._connection.execute(statement).rowcount == 0:
+        statement = SET_STATE if expires_at is None else SET_STATE.values(lease_expires_at=expires_at)
+        if self._connection.execute(statement, {"wanted": assignment_id, "new_state": state}).rowcount == 0:
             raise _no_assignment(assignment_id)
 
     def extend_assignments(self, project_id: int, user_id: int, expires_at: datetime) -> None:

@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from al_service.domain.records import NewSample, PoolCounts, RejectedRow, Sample
 from al_service.domain.states import SampleState, SelectionState, Split
 from al_service.errors import InvalidInputError, NotFoundError
 from al_service.loop.ports import LabelledImage
-from al_service.storage.column_types import ID, KEY_BYTES_MAX
-from al_service.storage.dialect import chunks, insert_into, wait_for
+from al_service.storage.column_types import ID, KEY_BYTES_MAX, UtcTime
+from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
 from al_service.storage.pool_counts import count_pool
 from al_service.storage.projects import class_ids, unknown_class
 from al_service.storage.schema import classes, is_, job_rejections, labels, projects, selections
@@ -27,6 +28,50 @@ SAMPLE_COLUMNS = (
 )
 SELECT = sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS)
 LEARNING_SPLITS = (Split.POOL, Split.TRAIN)
+# Made once, because every answer needs them. Parameters: wanted, new_state.
+SET_STATE = (
+    sa.update(samples_table)
+    .where(samples_table.c.id == sa.bindparam("wanted", type_=ID))
+    .values(state=sa.bindparam("new_state", type_=samples_table.c.state.type))
+)
+
+
+def _label(insert: "type[postgresql.Insert] | type[sqlite.Insert]") -> "sa.UpdateBase":
+    """The statement of `set_label`; parameters: wanted, class_name, new_votes, rests_on, now."""
+    believed = (
+        sa.select(
+            samples_table.c.id,
+            samples_table.c.project_id,
+            samples_table.c.split,
+            classes.c.id,
+            sa.bindparam("new_votes", type_=sa.BigInteger()),
+            sa.bindparam("rests_on", type_=ID),
+            sa.literal_column("1"),
+            sa.bindparam("now", type_=UtcTime()),
+        )
+        .join_from(samples_table, classes, classes.c.project_id == samples_table.c.project_id)
+        .where(
+            samples_table.c.id == sa.bindparam("wanted", type_=ID),
+            classes.c.name == sa.bindparam("class_name"),
+        )
+    )
+    names = ("sample_id", "project_id", "split", "class_id", "votes", "annotation_id", "version", "updated_at")
+    statement = insert(labels).from_select(names, believed)
+    fresh = statement.excluded
+    same = labels.c.class_id == fresh.class_id
+    return statement.on_conflict_do_update(
+        index_elements=[labels.c.sample_id],
+        set_={
+            "class_id": fresh.class_id,
+            "votes": fresh.votes,
+            "annotation_id": sa.case((same, labels.c.annotation_id), else_=fresh.annotation_id),
+            "version": labels.c.version + 1,
+            "updated_at": fresh.updated_at,
+        },
+    ).returning(labels.c.sample_id)
+
+
+LABEL_ON_SQLITE, LABEL_ON_POSTGRES = _label(sqlite.Insert), _label(postgresql.Insert)
 
 
 class SqlSampleRows:
@@ -208,7 +253,7 @@ class SqlSampleRows:
 
     def set_label(
         self,
-        sample_id: int,
+        sample: Sample,
         class_name: str | None,
         *,
         votes: int,
@@ -216,42 +261,32 @@ class SqlSampleRows:
         state: SampleState,
         now: datetime,
     ) -> None:
-        """What the project now believes: class (None: no label), how many votes, resting on which annotation.
+        """What the project now believes of the sample, which was read in this transaction: class (None: no label), how
+        many votes, resting on which annotation.
 
         A label whose class stays the same keeps the annotation it rests on: a further vote for it is no new label, and
         must not move it behind the watermark of a round that is training.
 
         Raises:
             InvalidInputError: the class is not one of the project's, or state and class disagree.
-            NotFoundError: no such sample.
         """
         if (state is SampleState.LABELLED) != (class_name is not None):
-            raise InvalidInputError(f"sample {sample_id}: state {state} does not go with class {class_name!r}")
-        statement = sa.select(samples_table.c.project_id, samples_table.c.split, samples_table.c.state).where(
-            samples_table.c.id == sample_id
-        )
-        known = self._connection.execute(statement).one_or_none()
-        if known is None:
-            raise _no_sample(sample_id)
-        if known.state is not state:
-            self._connection.execute(
-                sa.update(samples_table).where(samples_table.c.id == sample_id).values(state=state)
-            )
-        if class_name is None:
-            self._connection.execute(sa.delete(labels).where(labels.c.sample_id == sample_id))
-            return
-        class_id = class_id_of(self._connection, known.project_id, class_name)
-        kept = sa.select(labels.c.annotation_id).where(labels.c.sample_id == sample_id, labels.c.class_id == class_id)
-        rests_on = self._connection.execute(kept).scalar_one_or_none()
-        row = {
-            "sample_id": sample_id,
-            "project_id": known.project_id,
-            "split": known.split,
-            "class_id": class_id,
-            "votes": votes,
-            "annotation_id": annotation_id if rests_on is None else rests_on,
-        }
-        upsert_labels(self._connection, [row], now)
+            raise InvalidInputError(f"sample {sample.id}: state {state} does not go with class {class_name!r}")
+        if sample.state is not state:
+            self._connection.execute(SET_STATE, {"wanted": sample.id, "new_state": state})
+        if class_name is not None:
+            statement = LABEL_ON_POSTGRES if is_postgres(self._connection) else LABEL_ON_SQLITE
+            values = {
+                "wanted": sample.id,
+                "class_name": class_name,
+                "new_votes": votes,
+                "rests_on": annotation_id,
+                "now": now,
+            }
+            if self._connection.execute(statement, values).scalar_one_or_none() is None:
+                raise unknown_class(class_name, list(class_ids(self._connection, sample.project_id)))
+        elif sample.class_name is not None:
+            self._connection.execute(sa.delete(labels).where(labels.c.sample_id == sample.id))
 
     def add_rejections(self, job_id: int, rows: Sequence[RejectedRow]) -> None:
         """Rows of an import that became no sample. The same (job, external id) again changes nothing.

@@ -121,7 +121,8 @@ class World:
     def believe(self, tx: Transaction, annotation: Annotation, state: SampleState) -> None:
         """Set the sample's state to what that annotation says."""
         name = annotation.class_name if state is SampleState.LABELLED else None
-        tx.samples.set_label(annotation.sample_id, name, votes=1, annotation_id=annotation.id, state=state, now=NOW)
+        sample = tx.samples.get(annotation.sample_id)
+        tx.samples.set_label(sample, name, votes=1, annotation_id=annotation.id, state=state, now=NOW)
 
     def undo(self, tx: Transaction, original: Annotation) -> Annotation:
         """Take an answer back."""

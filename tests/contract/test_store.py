@@ -317,4 +317,4 @@ def test_states_and_label_agree(world: World) -> None:
     (sample_id,) = world.add_samples(1)
     for name, state in (("owl", SampleState.UNLABELLED), (None, SampleState.LABELLED)):
         with pytest.raises(InvalidInputError, match="does not go with"), world.store.write() as tx:
-            tx.samples.set_label(sample_id, name, votes=1, annotation_id=1, state=state, now=NOW)
+            tx.samples.set_label(tx.samples.get(sample_id), name, votes=1, annotation_id=1, state=state, now=NOW)

@@ -283,7 +283,8 @@ class TestSamples:
                 (None, SampleState.FLAGGED),
             ):
                 cause = world.answer(tx, sample_id, world.ann)
-                tx.samples.set_label(sample_id, name, votes=1, annotation_id=cause.id, state=state, now=NOW)
+                sample = tx.samples.get(sample_id)
+                tx.samples.set_label(sample, name, votes=1, annotation_id=cause.id, state=state, now=NOW)
                 found = tx.samples.get(sample_id)
                 assert (found.class_name, found.state) == (name, state)
                 assert tx.samples.class_counts(world.project.id) == {
@@ -294,7 +295,8 @@ class TestSamples:
     def test_a_label_must_name_a_class_of_the_project(self, world: World) -> None:
         (sample_id,) = world.add_samples(1)
         with pytest.raises(InvalidInputError, match=r"'crow' is not a class.*owl, wren"), world.store.write() as tx:
-            tx.samples.set_label(sample_id, "crow", votes=1, annotation_id=1, state=SampleState.LABELLED, now=NOW)
+            sample = tx.samples.get(sample_id)
+            tx.samples.set_label(sample, "crow", votes=1, annotation_id=1, state=SampleState.LABELLED, now=NOW)
 
     def test_rejections_are_kept_once_and_in_order(self, world: World) -> None:
         rows = [RejectedRow("b.png", "broken"), RejectedRow("a.png", "too large"), RejectedRow("b.png", "again")]

@@ -58,12 +58,12 @@ def lease(loop: Loop, user: User, count: int = 1) -> list[Assignment]:
 
 def label(loop: Loop, assignment: Assignment, user: User, name: str = "cat", key: str | None = None) -> Annotation:
     answer = Answer(AnnotationKind.LABEL, name, key or f"{user.name}-{assignment.id}-{name}", 1.5)
-    return loop.services.annotations.annotate(assignment.id, user, answer)[0]
+    return loop.services.annotations.annotate(assignment.id, user, answer).annotation
 
 
 def say(loop: Loop, assignment: Assignment, user: User, kind: AnnotationKind) -> Annotation:
     answer = Answer(kind, None, f"{user.name}-{assignment.id}-{kind}")
-    return loop.services.annotations.annotate(assignment.id, user, answer)[0]
+    return loop.services.annotations.annotate(assignment.id, user, answer).annotation
 
 
 def sample_state(loop: Loop, sample_id: int) -> tuple[SampleState, str | None]:

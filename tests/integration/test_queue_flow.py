@@ -112,8 +112,8 @@ def test_one_client_key_is_one_annotation(loop: Loop, mia: User) -> None:
     fill(loop)
     [held] = lease(loop, mia)
     first = label(loop, held, mia, "cat", key="k")
-    again, is_new = loop.services.annotations.annotate(held.id, mia, Answer(AnnotationKind.LABEL, "cat", "k"))
-    assert (again, is_new) == (first, False)
+    again = loop.services.annotations.annotate(held.id, mia, Answer(AnnotationKind.LABEL, "cat", "k"))
+    assert (again.annotation, again.is_new) == (first, False)
     with pytest.raises(ConflictError, match="another answer"):
         label(loop, held, mia, "dog", key="k")
 
