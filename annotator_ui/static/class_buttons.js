@@ -1,66 +1,123 @@
 // Class and action buttons, with the keys that press them printed on their caps.
 
 import { el } from "./dom.js";
-import { ACTIONS } from "./keys.js";
+import { ACTIONS, capOf } from "./keys.js";
 
 const LIT_MS = 160;
 const COLOURS = 8;
+const SHOWN_MAX = 40; // more classes than this and not every one has a button
+const RECENT_SHOWN = 4;
+const KEPT_MAX = 1000;
 
 /** @typedef {{name: string, position: number, key: string|null}} ClassInfo */
 
 /**
+ * A button for every class; where there are very many, for those with a key and for those chosen last.
  * @param {HTMLElement} group
  * @param {ClassInfo[]} classes
+ * @param {string[]} recent newest first
  * @param {(name: string) => void} choose
  */
-export function createClassButtons(group, classes, choose) {
-  const buttons = classes.map((info) => {
+export function createClassButtons(group, classes, recent, choose) {
+  const isMany = classes.length > SHOWN_MAX;
+  /** @type {Map<string, HTMLElement>} */ let buttons = new Map();
+  /** Places of classes without a key; who was chosen last takes the place of who was chosen longest ago. @type {(ClassInfo|null)[]} */ let places = [];
+  let isOff = false;
+
+  /** @param {string[]} chosen names chosen last, newest first */
+  function draw(chosen) {
+    places = isMany ? Array(RECENT_SHOWN).fill(null) : [];
+    if (isMany) chosen.map(infoOf).filter((info) => info && !info.key).slice(0, RECENT_SHOWN).forEach((info, at) => { places[at] = /** @type {ClassInfo} */ (info); });
+    fill();
+  }
+
+  function fill() {
+    const shown = isMany ? classes.filter((info) => info.key) : classes;
+    const nodes = [...shown.map(button), ...places.map((info) => (info ? button(info) : el("span", { class: "class-place", "aria-hidden": "true" })))];
+    buttons = new Map([...shown, ...places].flatMap((info, at) => (info ? [[info.name, nodes[at]]] : [])));
+    group.replaceChildren(...nodes);
+    setOff(isOff);
+  }
+
+  /** @param {ClassInfo} info */
+  function button(info) {
     const key = info.key;
-    const button = el(
-      "button", { type: "button", class: `class-button c${info.position % COLOURS}`, "aria-keyshortcuts": key, title: info.name, dataset: { className: info.name } },
-      key && el("span", { class: "cap", text: key.toUpperCase(), "aria-hidden": "true" }), el("span", { class: "name", text: info.name }),
+    return el(
+      "button", { type: "button", class: `class-button c${info.position % COLOURS}`, "aria-keyshortcuts": key && shortcut(key), title: info.name, dataset: { className: info.name }, on: { click: () => choose(info.name) } },
+      key && el("span", { class: "cap", text: capOf(key), "aria-hidden": "true" }), el("span", { class: "name", text: info.name }),
     );
-    button.addEventListener("click", () => choose(info.name));
-    return button;
-  });
+  }
+
+  const infoOf = (name) => classes.find((info) => info.name === name);
+
+  /** @param {boolean} on */
+  function setOff(on) {
+    isOff = on;
+    group.classList.toggle("off", on);
+    for (const node of buttons.values()) node.setAttribute("aria-disabled", String(on));
+  }
+
   group.classList.toggle("dense", classes.length > 20);
-  balanceRows(group, classes);
-  group.replaceChildren(...buttons);
+  draw(recent);
+  balanceRows(group, classes, () => Math.max(1, group.childElementCount));
   keepPointerFocusAway(group);
   return {
+    draw, setOff,
     /** @param {string} name */
-    light: (name) => light(buttons[classes.findIndex((info) => info.name === name)]),
-    /** @param {boolean} on */
-    setOff(on) {
-      group.classList.toggle("off", on);
-      for (const button of buttons) button.setAttribute("aria-disabled", String(on));
+    light: (name) => light(buttons.get(name)),
+    /** A class was chosen. @param {string} name @param {string[]} newest names chosen last, newest first */
+    used(name, newest) {
+      const info = infoOf(name);
+      if (!isMany || !info || info.key || places.includes(info)) return;
+      const age = (place) => (place ? newest.indexOf(place.name) : Infinity);
+      const oldest = places.map((place) => (age(place) < 0 ? KEPT_MAX : age(place)));
+      places[oldest.indexOf(Math.max(...oldest))] = info;
+      fill();
     },
   };
 }
 
+/** A key as assistive technology wants it. @param {string} key */
+const shortcut = (key) => (key === " " ? "Space" : key.replace("shift+", "Shift+"));
+
 // As many columns as fit, but rows of equal length: ten classes are two fives, not eight and two.
-function balanceRows(group, classes) {
+function balanceRows(group, classes, count) {
   const longest = Math.max(0, ...classes.map((info) => info.name.length));
   const arrange = () => {
     const narrow = group.clientWidth < 560;
     const wanted = Math.min(220, Math.max(narrow ? 84 : 116, 62 + longest * 7.5));
-    const fit = Math.max(1, Math.min(classes.length, Math.floor((group.clientWidth + 6) / (wanted + 6))), narrow ? 2 : 1);
-    const rows = Math.ceil(classes.length / fit);
-    group.style.setProperty("--columns", String(Math.max(1, Math.ceil(classes.length / rows))));
+    const fit = Math.max(1, Math.min(count(), Math.floor((group.clientWidth + 6) / (wanted + 6))), narrow ? 2 : 1);
+    const rows = Math.ceil(count() / fit);
+    group.style.setProperty("--columns", String(Math.ceil(count() / rows)));
   };
   new ResizeObserver(arrange).observe(group);
   arrange();
 }
 
-/** @param {HTMLElement} group @param {(action: string) => void} press */
-export function createActionButtons(group, press) {
-  const buttons = new Map(ACTIONS.filter((action) => action.button).map((action) => [action.id, el(
-    "button", { type: "button", class: "action", title: action.help, "aria-keyshortcuts": action.keys[0] === " " ? "Space" : action.keys[0], on: { click: () => press(action.id) }, dataset: { action: action.id } },
-    el("span", { class: "cap", text: action.caps[0], "aria-hidden": "true" }), el("span", { text: action.label }),
-  )]));
-  group.replaceChildren(...buttons.values());
+/** @param {HTMLElement} group @param {(id: string) => string[]} keysOf @param {(action: string) => void} press */
+export function createActionButtons(group, keysOf, press) {
+  /** @type {Map<string, HTMLElement>} */ const buttons = new Map();
+
+  function draw() {
+    for (const action of ACTIONS.filter((item) => item.button)) {
+      const key = keysOf(action.id)[0];
+      buttons.set(action.id, el(
+        "button", { type: "button", class: "action", title: action.help, "aria-keyshortcuts": key && shortcut(key), on: { click: () => press(action.id) }, dataset: { action: action.id } },
+        key && el("span", { class: "cap", text: capOf(key), "aria-hidden": "true" }), el("span", { text: action.label }),
+      ));
+    }
+    group.replaceChildren(...buttons.values());
+  }
+
+  draw();
   keepPointerFocusAway(group);
-  return { /** @param {string} id */ light: (id) => light(buttons.get(id)) };
+  return {
+    draw,
+    /** @param {string} id */
+    light: (id) => light(buttons.get(id)),
+    /** @param {string} id */
+    focus: (id) => buttons.get(id)?.focus(),
+  };
 }
 
 const timers = new WeakMap();

@@ -1,6 +1,7 @@
 // Type to find a class: for many classes, or when a key does not come to mind.
 
 import { byId, el, openDialog } from "./dom.js";
+import { capOf } from "./keys.js";
 
 const SHOWN = 60;
 
@@ -35,17 +36,20 @@ function match(name, wanted) {
   return { rank: 4, letters };
 }
 
-/** @param {{name: string, position: number, key: string|null}[]} classes @param {(name: string) => void} choose */
-export function createFinder(classes, choose) {
+/**
+ * @param {import("./class_buttons.js").ClassInfo[]} classes @param {ReturnType<import("./recent.js").createRecent>} recent
+ * @param {(name: string) => void} choose
+ */
+export function createFinder(classes, recent, choose) {
   const dialog = byId("finder");
   const input = byId("finder-input");
   const list = byId("finder-list");
-  /** Recently chosen first, when nothing is typed. @type {string[]} */ let recent = [];
   let found = [];
   let selected = 0;
 
   function search() {
-    const order = new Map(recent.map((name, at) => [name, at]));
+    // Recently chosen first, when nothing is typed.
+    const order = new Map(recent.names.map((name, at) => [name, at]));
     const pool = input.value.trim() ? classes : [...classes].sort((a, b) => (order.get(a.name) ?? 999) - (order.get(b.name) ?? 999));
     found = findClasses(pool, input.value).slice(0, SHOWN);
     selected = 0;
@@ -60,7 +64,7 @@ export function createFinder(classes, choose) {
 
   function row({ info, letters }, at) {
     const name = el("span", {}, ...[...info.name].map((letter, position) => (letters.has(position) ? el("mark", { text: letter }) : letter)));
-    return el("li", { role: "option", id: `found-${at}`, class: `c${info.position % 8}`, on: { click: () => pick(at) } }, el("i", { "aria-hidden": "true" }), name, info.key && el("kbd", { text: info.key.toUpperCase() }));
+    return el("li", { role: "option", id: `found-${at}`, class: `c${info.position % 8}`, on: { click: () => pick(at) } }, el("i", { "aria-hidden": "true" }), name, info.key && el("kbd", { text: capOf(info.key) }));
   }
 
   function mark() {
@@ -94,7 +98,5 @@ export function createFinder(classes, choose) {
       search();
       input.focus();
     },
-    /** @param {string} name */
-    used(name) { recent = [name, ...recent.filter((other) => other !== name)].slice(0, 20); },
   };
 }

@@ -3,6 +3,9 @@
 import { projectPath } from "./api.js";
 
 export const AHEAD = 5;
+const FEW = 3; // ask again when so few are left
+const HELD_MAX = 40;
+const DECODED = AHEAD + 1; // those behind are fetched only: a decoded image takes megabytes
 const RETRY_IMAGE_MS = [1000, 3000, 8000];
 
 /**
@@ -14,14 +17,26 @@ const RETRY_IMAGE_MS = [1000, 3000, 8000];
  * @property {number} height
  * @property {string} why
  * @property {HTMLImageElement|null} image   decoded and ready to be shown
- * @property {"loading"|"ready"|"broken"} state
+ * @property {HTMLImageElement} [fetched]    there, not decoded
+ * @property {"loading"|"fetched"|"ready"|"broken"} state
  * @property {number} tries
  */
 
 /**
+ * When to ask for more images and how many to hold then: what this person answers in a minute, so that a minute without
+ * a server does not stop anybody; towards the end of a round a quarter of what is left, so that others have some too.
+ * @param {number|null} perMinute @param {number|null} left answers that the round still wants
+ */
+export function wanted(perMinute, left) {
+  const share = left === null ? HELD_MAX : Math.max(AHEAD + 1, Math.floor(left / 4));
+  const low = Math.max(FEW, Math.min(Math.ceil(perMinute ?? 0), Math.floor(HELD_MAX * 0.8), share - FEW));
+  return { low, high: Math.min(HELD_MAX, share, low + Math.max(FEW, Math.ceil(low / 4))) };
+}
+
+/**
  * @param {ReturnType<import("./api.js").createApi>} api
  * @param {string} project
- * @param {{changed: () => void, empty: (why: any) => void, failed: (error: unknown) => void, unsent: () => number}} events
+ * @param {{changed: () => void, empty: (why: any) => void, failed: (error: unknown) => void, unsent: () => number, perMinute: () => number|null, left: () => number|null}} events
  */
 export function createHand(api, project, events) {
   /** @type {Item[]} */ let items = [];
@@ -29,7 +44,9 @@ export function createHand(api, project, events) {
   let isAsking = false;
   let askAgain = false;
 
-  /** Lease until the current image and five more are in hand. Also renews every lease, so it is the heartbeat too. */
+  const want = () => wanted(events.perMinute(), events.left());
+
+  /** Lease until enough is in hand. Also renews every lease, so it is the heartbeat too. */
   async function fill() {
     if (isAsking) { askAgain = true; return; }
     isAsking = true;
@@ -37,7 +54,7 @@ export function createHand(api, project, events) {
       do {
         askAgain = false;
         // Answers that the server has not got yet still count as held there.
-        const count = Math.min(100, AHEAD + 1 + events.unsent());
+        const count = Math.min(100, Math.max(want().high, items.length) + events.unsent());
         const reply = await api.call("POST", `${projectPath(project)}/assignments`, { count });
         merge(reply.assignments, count);
         if (!items.length) events.empty(reply.why_empty);
@@ -60,6 +77,7 @@ export function createHand(api, project, events) {
       bySample.delete(item.sampleId);
     }
     for (const assignment of bySample.values()) items.push(fetchImage(itemOf(assignment)));
+    decodeNext();
     events.changed();
   }
 
@@ -69,22 +87,36 @@ export function createHand(api, project, events) {
     image.decoding = "async";
     image.alt = `Image ${item.sampleId}, ${item.width} by ${item.height} pixels`;
     image.draggable = false;
+    image.onload = () => { Object.assign(item, { fetched: image, state: "fetched" }); decodeNext(); };
+    image.onerror = () => failed(item);
     image.src = sizedUrl(item);
-    image.decode().then(
-      () => { item.image = image; item.state = "ready"; if (items[0] === item) events.changed(); },
-      () => {
-        const delay = RETRY_IMAGE_MS[item.tries++];
-        if (delay && navigator.onLine) setTimeout(() => items.includes(item) && fetchImage(item), delay);
-        else item.state = "broken";
-        if (items[0] === item) events.changed();
-      },
-    );
     return item;
+  }
+
+  /** @param {Item} item */
+  function failed(item) {
+    const delay = RETRY_IMAGE_MS[item.tries++];
+    if (delay && navigator.onLine) setTimeout(() => items.includes(item) && fetchImage(item), delay);
+    else item.state = "broken";
+    if (items[0] === item) events.changed();
+  }
+
+  function decodeNext() {
+    for (const item of items.slice(0, DECODED)) {
+      const image = item.fetched;
+      if (!image) continue;
+      item.fetched = undefined;
+      image.decode().then(() => {
+        item.image = image;
+        item.state = "ready";
+        if (items[0] === item) events.changed();
+      }, () => failed(item));
+    }
   }
 
   /** Fetch broken images again (the connection is back, or the person asked for it). */
   function retryImages() {
-    for (const item of items.filter((item) => item.state !== "ready")) fetchImage(Object.assign(item, { state: "loading", tries: 0 }));
+    for (const item of items.filter((item) => item.state === "loading" || item.state === "broken")) fetchImage(Object.assign(item, { state: "loading", tries: 0 }));
     events.changed();
   }
 
@@ -92,6 +124,7 @@ export function createHand(api, project, events) {
   function take() {
     const item = items.shift();
     if (item?.id) answered.add(item.id);
+    decodeNext();
     return item;
   }
 
@@ -121,6 +154,8 @@ export function createHand(api, project, events) {
     clear: () => { items = []; },
     get current() { return items[0]; },
     get length() { return items.length; },
+    /** Few enough to ask for more. */
+    get isLow() { return items.length <= want().low; },
     get readyAhead() { return items.slice(1).filter((item) => item.state === "ready").length; },
   };
 }

@@ -1,73 +1,128 @@
 // The key map as data: which key does what, and what is printed on its cap. Everything else reads it from here.
 
-/** Keys of the first classes, in order. Letters that do something else (u f h s g z i) are left out. */
-export const CLASS_KEYS = [..."1234567890", ..."qwertyopadjklxcvbnm"];
+/** Keys of the first classes, by their position in the project. Letters that do something else are left out. */
+export const CLASS_KEYS = [..."1234567890", ..."qwertyopadjklxnm"];
 
 /**
- * `keys` are KeyboardEvent.key values in lower case; `caps` are printed.
- * @typedef {{id: string, label: string, keys: string[], caps: string[], ctrl?: string, button?: boolean, help: string}} Action
+ * `keys` are names as `keyName` gives them; `also` names actions that the help lists in the same line.
+ * @typedef {{id: string, label: string, keys: string[], also?: string[], ctrl?: string, button?: boolean, help: string}} Action
  * @type {Action[]}
  */
 export const ACTIONS = [
-  { id: "find", label: "Find", keys: ["/"], caps: ["/"], button: true, help: "type to find a class" },
-  { id: "skip", label: "Skip", keys: [" "], caps: ["Space"], button: true, help: "skip: someone else may know" },
-  { id: "flag", label: "Flag", keys: ["f"], caps: ["F"], button: true, help: "flag: broken, unreadable or not for this project" },
-  { id: "undo", label: "Undo", keys: ["u", "backspace"], ctrl: "z", caps: ["U", "⌫"], button: true, help: "take the last answer back (also Ctrl Z)" },
-  { id: "back", label: "Look back", keys: ["arrowleft"], caps: ["←", "→"], help: "look back at earlier answers and forth; U takes back the one you see" },
-  { id: "forward", label: "Forward", keys: ["arrowright"], caps: [], help: "" },
-  { id: "zoom", label: "Zoom", keys: ["z"], caps: ["Z"], help: "zoom in where the pointer is, and out again" },
-  { id: "larger", label: "Larger", keys: ["+", "="], caps: ["+", "−"], help: "larger, smaller" },
-  { id: "smaller", label: "Smaller", keys: ["-"], caps: [], help: "" },
-  { id: "pixels", label: "Pixels", keys: ["."], caps: ["."], help: "show sharp pixels or smooth them" },
-  { id: "guide", label: "Guidelines", keys: ["i"], caps: ["I"], help: "guidelines of this project" },
-  { id: "help", label: "Help", keys: ["?"], caps: ["?"], help: "this list" },
-  { id: "close", label: "Close", keys: ["escape"], caps: ["Esc"], help: "close whatever is open" },
+  { id: "find", label: "Find", keys: ["/"], button: true, help: "type to find a class" },
+  { id: "skip", label: "Skip", keys: [" "], button: true, help: "skip: someone else may know" },
+  { id: "flag", label: "Flag", keys: ["f"], button: true, help: "flag: broken, unreadable or not for this project" },
+  { id: "undo", label: "Undo", keys: ["u", "backspace"], ctrl: "z", button: true, help: "take the last answer back (also Ctrl Z)" },
+  { id: "back", label: "Look back", keys: ["arrowleft"], also: ["forward"], help: "look back at earlier answers and forth; Undo takes back the one you see" },
+  { id: "forward", label: "Look forth", keys: ["arrowright"], help: "" },
+  { id: "zoom", label: "Zoom", keys: ["z"], help: "zoom in where the pointer is, and out again" },
+  { id: "larger", label: "Larger", keys: ["+", "="], also: ["smaller"], help: "larger, smaller (also the wheel, or two fingers)" },
+  { id: "smaller", label: "Smaller", keys: ["-"], help: "" },
+  { id: "pan-left", label: "Move left", keys: ["shift+arrowleft"], also: ["pan-right", "pan-up", "pan-down"], help: "move across the enlarged image (or drag it)" },
+  { id: "pan-right", label: "Move right", keys: ["shift+arrowright"], help: "" },
+  { id: "pan-up", label: "Move up", keys: ["shift+arrowup"], help: "" },
+  { id: "pan-down", label: "Move down", keys: ["shift+arrowdown"], help: "" },
+  { id: "brighter", label: "Brighter", keys: ["b"], also: ["darker"], help: "brighter, darker" },
+  { id: "darker", label: "Darker", keys: ["shift+b"], help: "" },
+  { id: "harder", label: "More contrast", keys: ["c"], also: ["softer"], help: "more contrast, less" },
+  { id: "softer", label: "Less contrast", keys: ["shift+c"], help: "" },
+  { id: "plain", label: "Plain view", keys: [","], help: "size, brightness and contrast as they were" },
+  { id: "view", label: "View", keys: ["v"], button: true, help: "zoom, brightness and contrast as buttons" },
+  { id: "pixels", label: "Pixels", keys: ["."], help: "show sharp pixels or smooth them" },
+  { id: "guide", label: "Guidelines", keys: ["i"], help: "guidelines of this project" },
+  { id: "help", label: "Help", keys: ["?"], help: "this list" },
+  { id: "close", label: "Close", keys: ["escape"], help: "close whatever is open" },
 ];
-
-const BY_KEY = new Map(ACTIONS.flatMap((action) => action.keys.map((key) => [key, action])));
-const BY_CTRL = new Map(ACTIONS.filter((action) => action.ctrl).map((action) => [action.ctrl, action]));
+/** What a person cannot change: without it nobody would get out again. */
+export const FIXED = ["close"];
 
 /**
- * The key of each class, null where keys run out. A class that is named by a digit gets that digit: nobody can learn to
- * press 1 for a zero. The others get the keys that are left, in order.
- * @param {string[]} names @returns {(string|null)[]}
+ * What a person has changed: the key of an action, of a class by its position; "" for none.
+ * @typedef {{actions: Record<string, string>, classes: Record<string, string>}} OwnKeys
+ * @typedef {{action: string} | {position: number}} Meant
  */
-export function classKeys(names) {
-  const own = names.map((name) => (/^[0-9]$/.test(name) ? name : null));
-  const free = CLASS_KEYS.filter((key) => !own.includes(key));
-  return own.map((key) => key ?? free.shift() ?? null);
+
+const CAPS = { " ": "Space", arrowleft: "←", arrowright: "→", arrowup: "↑", arrowdown: "↓", backspace: "⌫", escape: "Esc", delete: "Del", insert: "Ins", pageup: "PgUp", pagedown: "PgDn", "-": "−" };
+
+/** What is printed on a key. @param {string} key */
+export function capOf(key) {
+  if (key.startsWith("shift+")) return `⇧${capOf(key.slice(6))}`;
+  return CAPS[key] ?? (key.length === 1 ? key.toUpperCase() : key[0].toUpperCase() + key.slice(1));
 }
 
-/** @param {string} id @returns {Action} */
-export const actionOf = (id) => /** @type {Action} */ (ACTIONS.find((action) => action.id === id));
-
-/**
- * What a key press means: a class key, an action, or null when it is not ours.
- * @param {KeyboardEvent} event
- * @returns {{classKey: string} | {action: string} | null}
- */
-export function meaning(event) {
+/** The name of a pressed key; Shift counts where it does not already change the sign. @param {KeyboardEvent} event */
+export function keyName(event) {
   const key = event.key.toLowerCase();
-  if (event.altKey) return null;
-  if (event.ctrlKey || event.metaKey) {
-    const action = event.shiftKey ? undefined : BY_CTRL.get(key);
-    return action ? { action: action.id } : null;
-  }
-  const action = BY_KEY.get(key);
-  if (action) return { action: action.id };
-  if (CLASS_KEYS.includes(key) && !(event.shiftKey && event.code.startsWith("Digit"))) return { classKey: key };
-  return fromPhysicalKey(event);
+  const isOtherSign = key.length === 1 && !isLetter(event.key);
+  return event.shiftKey && !isOtherSign && key !== " " ? `shift+${key}` : key;
 }
 
-// Digits on layouts that need Shift for them (French), and letters on non-Latin layouts: go by the place of the key.
-function fromPhysicalKey(event) {
-  if (event.shiftKey) return null;
-  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code);
-  if (digit) return { classKey: digit[1] };
-  const letter = /^Key([A-Z])$/.exec(event.code);
-  if (!letter || /^[a-z]$/i.test(event.key)) return null;
-  const key = letter[1].toLowerCase();
-  const action = BY_KEY.get(key);
-  if (action) return { action: action.id };
-  return CLASS_KEYS.includes(key) ? { classKey: key } : null;
+const isLetter = (key) => key.length === 1 && key.toLowerCase() !== key.toUpperCase();
+
+/**
+ * The key of each class when nobody changed anything: by its position, which is its for good. A class that is named by a
+ * digit has that digit, because nobody can learn to press 1 for a zero; whose place it was gets the other key.
+ * @param {{name: string, position: number}[]} classes @returns {Map<number, string>} position -> key
+ */
+export function standardKeys(classes) {
+  const places = new Map(CLASS_KEYS.map((key, position) => [key, position]));
+  for (const { name, position } of classes) {
+    if (!/^[0-9]$/.test(name)) continue;
+    const before = [...places].find(([, place]) => place === position)?.[0];
+    if (before) places.set(before, /** @type {number} */ (places.get(name)));
+    places.set(name, position);
+  }
+  return new Map([...places].map(([key, position]) => [position, key]));
+}
+
+/**
+ * Who has which key: a person's own choice first, then the standard keys that are still free.
+ * @param {{name: string, position: number}[]} classes @param {OwnKeys} [own]
+ */
+export function createKeyMap(classes, own = { actions: {}, classes: {} }) {
+  /** @type {Map<string, Meant>} */ const byKey = new Map();
+  const standard = standardKeys(classes);
+  /** @type {Map<string, string[]>} */ const ofAction = new Map();
+  /** @type {Map<number, string|null>} */ const ofClass = new Map();
+  const give = (key, meant) => Boolean(key) && !byKey.has(key) && Boolean(byKey.set(key, meant));
+  const giveAction = (id, keys) => ofAction.set(id, keys.filter((key) => give(key, { action: id })));
+  const giveClass = (position, key) => ofClass.set(position, give(key, { position }) ? key : null);
+
+  for (const id of FIXED) giveAction(id, ACTIONS.find((action) => action.id === id)?.keys ?? []);
+  const isOwn = ({ id }) => id in own.actions && !FIXED.includes(id);
+  for (const action of ACTIONS) if (isOwn(action)) giveAction(action.id, [own.actions[action.id]]);
+  for (const { position } of classes) if (position in own.classes) giveClass(position, own.classes[position]);
+  for (const action of ACTIONS) if (!ofAction.has(action.id)) giveAction(action.id, action.keys);
+  for (const { position } of classes) if (!ofClass.has(position)) giveClass(position, standard.get(position));
+
+  /** @param {KeyboardEvent} event @returns {Meant|null} */
+  function meaning(event) {
+    if (event.altKey) return null;
+    const key = event.key.toLowerCase();
+    if (event.ctrlKey || event.metaKey) {
+      const action = event.shiftKey ? undefined : ACTIONS.find((item) => item.ctrl === key);
+      return action ? { action: action.id } : null;
+    }
+    if (event.shiftKey && event.code.startsWith("Digit") && /^[0-9]$/.test(key)) return null;
+    return byKey.get(keyName(event)) ?? byKey.get(key) ?? byPlace(event);
+  }
+
+  // Digits on layouts that need Shift for them (French), and letters on non-Latin layouts: go by the place of the key.
+  function byPlace(event) {
+    if (event.shiftKey) return null;
+    const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code);
+    if (digit) return byKey.get(digit[1]) ?? null;
+    const letter = /^Key([A-Z])$/.exec(event.code);
+    return (letter && !/^[a-z]$/i.test(event.key) && byKey.get(letter[1].toLowerCase())) || null;
+  }
+
+  return {
+    meaning,
+    /** @param {string} id */
+    actionKeys: (id) => ofAction.get(id) ?? [],
+    /** @param {number} position */
+    classKey: (position) => ofClass.get(position) ?? null,
+    /** @param {string} key */
+    holder: (key) => byKey.get(key) ?? null,
+  };
 }

@@ -6,16 +6,18 @@ import { byId, openDialog } from "./dom.js";
 import { createFinder } from "./finder.js";
 import { createGuide } from "./guide.js";
 import { createHand } from "./hand.js";
-import { classKeys } from "./keys.js";
+import { createKeyStore } from "./key_store.js";
 import { createAnswers } from "./label_answers.js";
 import { createAsking } from "./label_asking.js";
 import { createActions, listenToKeys, storedSwitch } from "./label_keys.js";
+import { createParts } from "./label_parts.js";
 import { createStage, showOtherTab } from "./label_stage.js";
-import { createAsideList, createHelp, createLabelView } from "./label_view.js";
-import { wireMenus } from "./menus.js";
+import { createAsideList, createLabelView } from "./label_view.js";
+import { createLevels } from "./levels.js";
 import { holdTab, takeOver } from "./one_tab.js";
 import { openOutbox } from "./outbox.js";
 import { createPace } from "./pace.js";
+import { createRecent } from "./recent.js";
 import { createSender } from "./sender.js";
 import { createSignInDialog } from "./sign_in_dialog.js";
 import { createTrail } from "./trail.js";
@@ -37,14 +39,19 @@ const SIGN_OUT_PATIENCE_MS = 3000;
 function setUp(body) {
   const project = body.dataset.project ?? "";
   const scope = `${project}/${body.dataset.user}`;
-  const names = JSON.parse(body.dataset.classes ?? "[]");
-  const keys = classKeys(names);
-  const classes = names.map((name, position) => ({ name, position, key: keys[position] }));
+  const classes = JSON.parse(body.dataset.classes ?? "[]");
+  const keys = createKeyStore(body.dataset.user ?? "", classes);
   const viewer = createViewer(byId("stage"), byId("frame"));
+  const view = createLabelView(viewer);
+  const parts = createParts(view.toast);
+  const changeKeys = () => parts.use("keys", (module) => module.createKeysDialog(keys, classes), (dialog) => dialog.open());
   const singleKeys = storedSwitch("al-single-keys");
+  fetchWhenTouched(parts, viewer);
   return /** @type {any} */ ({
-    project, scope, classes, viewer, singleKeys, api: createApi(), pace: createPace(scope), view: createLabelView(viewer), guide: createGuide(project),
-    help: createHelp(singleKeys, classes.length), progress: null, why: null, askProblem: null, isOver: false,
+    project, scope, classes, keys, viewer, view, parts, singleKeys, api: createApi(), pace: createPace(scope), guide: createGuide(project),
+    levels: createLevels(byId("frame")), recent: createRecent(scope, classes),
+    openHelp: () => parts.use("help", (module) => module.createHelp(singleKeys, () => keys.map, classes, changeKeys), (help) => help.open()),
+    progress: null, why: null, askProblem: null, isOver: false,
   });
 }
 
@@ -56,9 +63,10 @@ async function start(body) {
   const stage = createStage(desk);
   const asking = createAsking(desk, stage);
   const answers = createAnswers(desk, stage, asking);
-  desk.finder = createFinder(desk.classes, answers.choose);
-  desk.classButtons = createClassButtons(byId("classes"), desk.classes, answers.choose);
-  desk.actionButtons = createActionButtons(byId("actions"), (id) => act(id));
+  desk.finder = createFinder(desk.classes, desk.recent, answers.choose);
+  desk.classButtons = createClassButtons(byId("classes"), desk.classes, desk.recent.names, answers.choose);
+  desk.actionButtons = createActionButtons(byId("actions"), (id) => desk.keys.map.actionKeys(id), (id) => act(id));
+  desk.keys.whenChanged(() => { desk.classButtons.draw(desk.recent.names); desk.actionButtons.draw(); });
   const act = createActions(desk, stage, answers);
   desk.signIn = createSignInDialog(api, () => { desk.sender.resume(); desk.hand.fill(); });
   desk.drawAside = createAsideList(() => desk.sender);
@@ -67,11 +75,12 @@ async function start(body) {
   api.me().catch(() => {});
   const box = await openOutbox(scope);
   const sender = desk.sender = createSender(api, box, { changed: stage.drawCounts, ...answers.events });
-  desk.hand = createHand(api, desk.project, { ...asking.events, unsent: () => sender.unsavedAnswers });
+  desk.hand = createHand(api, desk.project, { ...asking.events, unsent: () => sender.unsavedAnswers, perMinute: () => desk.pace.perMinute, left: stage.left });
 
   listenToKeys(desk, act, answers.choose);
   comeAndGo(desk, asking, Number(body.dataset.heartbeatS) * 1000);
-  wireMenus(api, { page: "label", beforeLeaving: () => Promise.race([sender.run(), new Promise((resolve) => setTimeout(resolve, SIGN_OUT_PATIENCE_MS))]) });
+  byId("help-button").addEventListener("click", desk.openHelp);
+  wireMenu(desk);
   wireGoal(desk.pace, stage.drawPace);
 
   body.classList.add("ready");
@@ -108,6 +117,26 @@ function comeAndGo(desk, asking, heartbeatMs) {
   setInterval(() => {
     if (!document.hidden && asking.silentMs >= heartbeatMs && performance.now() - lastActive < AWAY_MS) asking.ask();
   }, Math.max(1000, heartbeatMs / 2));
+}
+
+/** The image answers to hands once a hand is there. @param {ReturnType<typeof createParts>} parts @param {ReturnType<typeof createViewer>} viewer */
+function fetchWhenTouched(parts, viewer) {
+  const stage = byId("stage");
+  const kinds = ["pointermove", "pointerdown", "wheel"];
+  const fetch = () => {
+    for (const kind of kinds) stage.removeEventListener(kind, fetch);
+    parts.use("gestures", (module) => module.wireGestures(stage, viewer) ?? true, () => {});
+  };
+  for (const kind of kinds) stage.addEventListener(kind, fetch, { passive: true });
+}
+
+/** The menu of projects comes with the first press of its button. @param {Desk} desk */
+function wireMenu(desk) {
+  const beforeLeaving = () => Promise.race([desk.sender.run(), new Promise((resolve) => setTimeout(resolve, SIGN_OUT_PATIENCE_MS))]);
+  const button = byId("switch");
+  button.addEventListener("click", function first() {
+    desk.parts.use("menus", (module) => module.wireMenus(desk.api, { page: "label", beforeLeaving }) ?? true, () => { button.removeEventListener("click", first); button.click(); });
+  });
 }
 
 function wireGoal(pace, changed) {

@@ -1,6 +1,5 @@
 // Answering and taking back: what one key press does to the hand, the trail and the outbox.
 
-import { AHEAD } from "./hand.js";
 import { newKey, nextOrder } from "./outbox.js";
 import { saidWords } from "./trail.js";
 
@@ -31,11 +30,15 @@ export function createAnswers(desk, stage, asking) {
       const leadTime = pace.answered();
       const given = /** @type {import("./hand.js").Item} */ (desk.hand.take());
       stage.show();
-      if (className) desk.finder.used(className);
+      if (className) {
+        desk.recent.used(className);
+        desk.classButtons.used(className, desk.recent.names);
+      }
       trail.add({ key, annotationId: null, item: given, kind, className, state: "unsaved" });
       desk.sender.add({ key, scope, order: nextOrder(), op: "answer", sampleId: given.sampleId, assignmentId: given.id, kind, className, leadTime, imageUrl: given.url, refused: null });
-      if (desk.hand.length < AHEAD / 2) asking.ask();
+      if (desk.hand.isLow) asking.ask();
       stage.drawPace();
+      desk.parts.fetchSoon();
     });
   }
 
@@ -68,8 +71,8 @@ export function createAnswers(desk, stage, asking) {
       if (desk.progress && reply.progress) desk.progress = reply.progress;
       else asking.refreshSummary();
     }
-    desk.askProblem = null;
-    if (desk.hand.length < AHEAD + 1) asking.ask();
+    asking.reached();
+    if (desk.hand.isLow) asking.ask();
   }
 
   /** @param {import("./outbox.js").Entry} entry */

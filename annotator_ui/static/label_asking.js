@@ -20,8 +20,17 @@ export function createAsking(desk, stage) {
 
   const askIn = (seconds) => { clearTimeout(retryTimer); retryTimer = setTimeout(() => !document.hidden && ask(), seconds * 1000); };
 
-  function changed() {
+  /** The server answers; what could not be fetched or sent while it was away goes on at once. */
+  function reached() {
+    const wasAway = desk.askProblem !== null;
     desk.askProblem = null;
+    if (!wasAway) return;
+    desk.hand.retryImages();
+    desk.sender.resume();
+  }
+
+  function changed() {
+    reached();
     if (desk.hand.current && desk.why) { desk.why = null; refreshSummary(); }
     stage.show();
     stage.drawCounts();
@@ -70,5 +79,5 @@ export function createAsking(desk, stage) {
     } catch { /* looking back starts with this session then */ }
   }
 
-  return { ask, refreshSummary, loadTrail, events: { changed, empty, failed }, get silentMs() { return performance.now() - lastAsked; } };
+  return { ask, reached, refreshSummary, loadTrail, events: { changed, empty, failed }, get silentMs() { return performance.now() - lastAsked; } };
 }

@@ -1,8 +1,9 @@
 // What keys and buttons do on the label page.
 
-import { meaning } from "./keys.js";
+import { byId } from "./dom.js";
 
-const MAY_REPEAT = ["back", "forward", "larger", "smaller"];
+const MAY_REPEAT = ["back", "forward", "larger", "smaller", "pan-left", "pan-right", "pan-up", "pan-down", "brighter", "darker", "harder", "softer"];
+const PAN_PX = 60;
 
 /**
  * The work behind each action of the key map.
@@ -12,8 +13,10 @@ const MAY_REPEAT = ["back", "forward", "larger", "smaller"];
  * @returns {(id: string) => void}
  */
 export function createActions(desk, stage, answers) {
-  const { view, viewer, trail, guide, finder, actionButtons } = desk;
+  const { view, viewer, levels, trail, guide, finder, actionButtons, parts } = desk;
   const light = (id) => () => actionButtons.light(id);
+  const plain = () => { viewer.plain(); levels.reset(); view.toast("Size, brightness and contrast as they were"); };
+  const panel = (module) => module.createViewPanel(byId("stage"), viewer, levels, { plain, closed: () => actionButtons.focus("view") });
   const work = {
     find: () => finder.open(),
     skip: () => answers.answer("skip", null, light("skip")),
@@ -22,10 +25,16 @@ export function createActions(desk, stage, answers) {
     back: () => stage.lookAt(trail.looked + 1),
     forward: () => stage.lookAt(trail.looked - 1),
     zoom: viewer.toggleZoom, larger: viewer.larger, smaller: viewer.smaller,
+    "pan-left": () => viewer.moveBy(PAN_PX, 0), "pan-right": () => viewer.moveBy(-PAN_PX, 0),
+    "pan-up": () => viewer.moveBy(0, PAN_PX), "pan-down": () => viewer.moveBy(0, -PAN_PX),
+    brighter: () => view.toast(levels.step("brightness", 1)), darker: () => view.toast(levels.step("brightness", -1)),
+    harder: () => view.toast(levels.step("contrast", 1)), softer: () => view.toast(levels.step("contrast", -1)),
+    plain,
+    view: () => parts.use("view", panel, (made) => made.toggle()),
     pixels: () => view.toast(viewer.togglePixels() ? "Sharp pixels" : "Smoothed"),
     guide: () => (guide.hasText ? guide.toggle() : view.toast("This project has no guidelines yet.")),
-    help: () => desk.help.open(),
-    close: () => { if (!guide.close()) stage.lookAt(0); },
+    help: () => desk.openHelp(),
+    close: () => { if (!parts.made("view")?.close() && !guide.close()) stage.lookAt(0); },
   };
   return (id) => work[id]?.();
 }
@@ -45,12 +54,12 @@ export function listenToKeys(desk, act, choose) {
       if (event.repeat) event.preventDefault();
       return;
     }
-    const meant = meaning(event);
+    const meant = desk.keys.map.meaning(event);
     if (!meant || (!desk.singleKeys.enabled && event.key.length === 1 && !event.ctrlKey && !event.metaKey)) return;
     event.preventDefault();
     if (event.repeat && !("action" in meant && MAY_REPEAT.includes(meant.action))) return;
     if ("action" in meant) return act(meant.action);
-    const chosen = desk.classes.find((info) => info.key === meant.classKey);
+    const chosen = desk.classes.find((info) => info.position === meant.position);
     return chosen && choose(chosen.name);
   });
   // A clicked button does not keep the focus, so that the next Space skips instead of pressing it again.

@@ -59,14 +59,18 @@ export function createStage(desk) {
     if (!hand.current && !trail.looked) showNothing();
   }
 
-  function drawPace() {
+  /** Answers that the round still wants, as far as this page knows. */
+  function left() {
     const { progress } = desk;
-    const left = progress ? Math.max(0, progress.asked - progress.answered - desk.sender.unsavedLabels) : null;
-    const rate = pace.perMinute;
-    view.pace(paceWords(pace, left), rate ? `${Math.round(rate)}/min` : "–/min", pace.goal ? pace.answers / pace.goal : null);
+    return progress ? Math.max(0, progress.asked - progress.answered - desk.sender.unsavedLabels) : null;
   }
 
-  return { show, lookAt, drawCounts, drawPace };
+  function drawPace() {
+    const rate = pace.perMinute;
+    view.pace(paceWords(pace, left()), rate ? `${Math.round(rate)}/min` : "–/min", pace.goal ? pace.answers / pace.goal : null);
+  }
+
+  return { show, lookAt, left, drawCounts, drawPace };
 }
 
 /** No more images for this page, and why. @param {import("./label.js").Desk} desk @param {string} text */

@@ -1,7 +1,6 @@
 // Everything the label page shows around the image: counts, banner, notes on the stage, help, set-aside answers.
 
 import { byId, count, el, openDialog, plural, setText } from "./dom.js";
-import { ACTIONS } from "./keys.js";
 import { saidWords } from "./trail.js";
 
 const LOADING_AFTER_MS = 300;
@@ -120,21 +119,6 @@ export function problemWords(problem, unsaved) {
   if (problem === "server") return `The server does not answer. ${kept}`;
   if (problem === "storage") return "This browser cannot keep answers for later. Leave the tab open until unsaved is 0.";
   return "";
-}
-
-/** The help dialog, filled from the key map. @param {{enabled: boolean, set: (on: boolean) => void}} singleKeys @param {number} classCount */
-export function createHelp(singleKeys, classCount) {
-  const dialog = byId("help");
-  const row = (caps, words) => [el("dt", {}, ...caps.map((cap) => el("kbd", { text: cap }))), el("dd", { text: words })];
-  byId("help-keys").append(
-    ...row(classCount > 1 ? ["1", "2", "…"] : ["1"], "choose that class, save, next image; the key is printed on each button"),
-    ...ACTIONS.filter((action) => action.help).flatMap((action) => row(action.caps, action.help)),
-  );
-  const box = byId("single-keys");
-  box.checked = singleKeys.enabled;
-  box.addEventListener("change", () => singleKeys.set(box.checked));
-  byId("help-button").addEventListener("click", () => openDialog(dialog));
-  return { open: () => openDialog(dialog) };
 }
 
 /** The list of answers that the server did not accept. @param {() => ReturnType<import("./sender.js").createSender>} getSender */

@@ -50,12 +50,12 @@ export function createPace(scope) {
   };
 }
 
-/** The line under the image buttons. @param {ReturnType<typeof createPace>} pace @param {number|null} left answers left in this round */
+/** The line beside the action buttons: short, because it must not wrap and move them. @param {ReturnType<typeof createPace>} pace @param {number|null} left answers left in this round */
 export function paceWords(pace, left) {
   const words = [pace.goal ? `${pace.answers} of ${pace.goal} this session` : `${pace.answers} this session`];
   if (pace.perMinute && left) {
     const minutes = left / pace.perMinute;
-    words.push(minutes < 1 ? "round done in under a minute" : `at your pace the round takes ${minutes < 90 ? `${Math.round(minutes)} min` : `${Math.round(minutes / 60)} h`} more`);
+    words.push(`round done in ${minutes < 1 ? "under a minute" : minutes < 90 ? `${Math.round(minutes)} min` : `${Math.round(minutes / 60)} h`}`);
   }
   return words.join(" · ");
 }

@@ -4,9 +4,8 @@ axe-core comes inside `axe-playwright-python`. It is put into the page through t
 Content-Security-Policy does not concern, and goes with the page.
 """
 
-from playwright.sync_api import Page
-
 from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Page
 
 #: Every width, and both schemes where layouts differ most: whether a colour can be read hardly depends on the width.
 LOOKS = ((320, "light"), (320, "dark"), (768, "dark"), (1280, "light"), (1280, "dark"), (2560, "light"))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from al_service.domain.states import AnnotationKind, Role
 from tests.web.browser import (
@@ -16,43 +16,18 @@ from tests.web.browser import (
     visit,
     wait_until,
 )
+from tests.web.labelling import CLASSES, LABEL, NETWORK_WORDS, birds, expect_in_view, expect_unsaved, in_view, said
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
 
 OpenVisit = Callable[..., Visit]
-LABEL = "/projects/birds/label"
-CLASSES = ["sparrow", "finch", "robin"]
-NETWORK_WORDS = ("Failed to load resource", "net::ERR")
 
 
 @pytest.fixture
 def samples(site: Site) -> list[int]:
     """Twelve birds that a round asks for, in this order; mia and tom may label."""
-    for name in ("mia", "tom"):
-        site.person(name)
-    ids = site.project("birds", CLASSES, 12, guidelines="")
-    site.ask("birds", ids)
-    return ids
-
-
-def in_view(page: Page) -> int:
-    """The sample in view, once its image is there."""
-    stage = page.locator("#stage[data-state=image]")
-    expect(stage).to_be_visible()
-    expect(page.locator("#frame img")).to_have_js_property("complete", True)
-    return int(stage.get_attribute("data-sample") or 0)
-
-
-def expect_in_view(page: Page, sample_id: int) -> None:
-    expect(page.locator(f'#stage[data-state=image][data-sample="{sample_id}"]')).to_be_visible()
-
-
-def expect_unsaved(page: Page, count: int) -> None:
-    expect(page.locator("#unsaved")).to_have_text(str(count))
-
-
-def said(site: Site, sample_id: int) -> list[tuple[AnnotationKind, str | None]]:
-    return [(row.kind, row.class_name) for row in site.answers(sample_id)]
+    site.person("tom")
+    return birds(site)
 
 
 def test_one_key_labels_saves_and_shows_the_next_image(site: Site, samples: list[int], visit: OpenVisit) -> None:

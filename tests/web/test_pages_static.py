@@ -133,23 +133,6 @@ def test_templates_have_no_inline_scripts_and_no_foreign_addresses() -> None:
         assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|javascript:|https?://", text), path.name
 
 
-def test_keys_are_given_once_and_digits_go_to_the_classes_named_so(site: Site, visit: OpenVisit) -> None:
-    page = visit().page
-    page.goto(f"{site.url}/login")
-    keys = page.evaluate(
-        """async () => {
-            const { ACTIONS, classKeys } = await import("/static/keys.js");
-            const names = (count) => Array.from({ length: count }, (_, at) => `class ${at}`);
-            return [classKeys(names(40)), classKeys(["0", "1", "cat", "9"]), ACTIONS.flatMap((action) => action.keys)];
-        }"""
-    )
-    assert "".join(keys[0][:20]) == "1234567890qwertyopad"
-    assert keys[0][-1] is None
-    assert keys[1] == ["0", "1", "2", "9"]
-    given = [key for key in keys[0] if key] + keys[2]
-    assert len(set(given)) == len(given)
-
-
 def test_finding_classes_puts_the_best_match_first(site: Site, visit: OpenVisit) -> None:
     page = visit().page
     page.goto(f"{site.url}/login")

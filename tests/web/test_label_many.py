@@ -1,0 +1,153 @@
+"""Very many classes: buttons for those with keys and those chosen last, all others by typing; and goals, and pace."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from al_service.domain.states import AnnotationKind
+from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
+from tests.web.labelling import LABEL, birds, expect_in_view, expect_unsaved, in_view, said
+
+__all__ = ["chromium", "migrated_database", "site", "visit"]
+
+OpenVisit = Callable[..., Visit]
+SPECIES = [f"species {number:03}" for number in range(250)]
+KEYED = 26
+
+
+@pytest.fixture
+def samples(site: Site) -> list[int]:
+    return birds(site, 16, SPECIES)
+
+
+def find(page: Page, words: str) -> None:
+    page.keyboard.press("/")
+    expect(page.locator("#finder")).to_be_visible()
+    page.keyboard.type(words)
+    page.keyboard.press("Enter")
+    expect(page.locator("#finder")).to_be_hidden()
+
+
+def names(page: Page) -> list[str]:
+    """Names on the class buttons, in order."""
+    return page.locator("#classes .class-button .name").all_text_contents()
+
+
+def test_buttons_are_for_classes_with_keys_and_those_chosen_last(
+    site: Site, samples: list[int], visit: OpenVisit
+) -> None:
+    page = visit().sign_in("mia", LABEL)
+    assert in_view(page) == samples[0]
+    assert names(page) == SPECIES[:KEYED]
+    places = page.locator("#stage").bounding_box()
+    for position, number in enumerate((249, 100, 249, 30, 31, 32)):
+        find(page, f"species {number:03}")
+        expect_in_view(page, samples[position + 1])
+    assert set(names(page)[KEYED:]) == {"species 249", "species 030", "species 031", "species 032"}
+    assert page.locator("#stage").bounding_box() == places, "nothing moves when a class gets its place"
+    page.get_by_role("button", name="species 249").click()
+    expect_in_view(page, samples[7])
+    expect_unsaved(page, 0)
+    assert said(site, samples[0]) == said(site, samples[6]) == [(AnnotationKind.LABEL, "species 249")]
+    page.reload()
+    assert in_view(page) == samples[7]
+    assert set(names(page)[KEYED:]) == {"species 249", "species 030", "species 031", "species 032"}
+    page.keyboard.press("/")
+    expect(page.get_by_role("option").first).to_have_text("species 249")
+
+
+def test_every_class_can_be_found_by_typing(site: Site, samples: list[int], visit: OpenVisit) -> None:
+    page = visit().sign_in("mia", LABEL)
+    assert in_view(page) == samples[0]
+    find(page, "187")
+    expect_in_view(page, samples[1])
+    page.keyboard.press("q")
+    expect_in_view(page, samples[2])
+    expect_unsaved(page, 0)
+    assert [site.label_of(sample_id) for sample_id in samples[:2]] == ["species 187", "species 010"]
+
+
+def test_the_goal_and_the_pace_of_a_session(site: Site, visit: OpenVisit) -> None:
+    samples = birds(site, 40)
+    one = visit()
+    one.page.clock.install()
+    page = one.sign_in("mia", LABEL)
+    expect_in_view(page, samples[0])
+    pace = page.locator("#pace")
+    expect(pace).to_have_text("0 this session")
+    pace.click()
+    page.locator("#goal-form input").fill("10")
+    page.get_by_role("button", name="Set").click()
+    expect(pace).to_have_text("0 of 10 this session")
+    for position in range(6):
+        expect_in_view(page, samples[position])
+        page.clock.run_for(3000)
+        page.keyboard.press("1")
+    expect_unsaved(page, 0)
+    expect(page.locator("#rate")).to_have_text("20/min")
+    expect(pace).to_have_text("6 of 10 this session · round done in 2 min")
+    part = page.evaluate("document.querySelector('#goal-meter').style.getPropertyValue('--part')")
+    assert float(part) == pytest.approx(0.6)
+    page.clock.run_for(3000)
+    page.keyboard.press("u")
+    expect_in_view(page, samples[5])
+    page.clock.run_for(3000)
+    page.keyboard.press("2")
+    expect(pace).to_contain_text("6 of 10 this session")
+    page.reload()
+    expect(pace).to_have_text("0 of 10 this session")
+    pace.click()
+    page.locator("#goal-form input").fill("0")
+    page.get_by_role("button", name="Set").click()
+    expect(pace).to_have_text("0 this session")
+
+
+def test_time_away_from_the_page_is_not_time_at_an_image(site: Site, visit: OpenVisit) -> None:
+    samples = birds(site)
+    one = visit()
+    one.page.clock.install()
+    page = one.sign_in("mia", LABEL)
+    expect_in_view(page, samples[0])
+    hide = """(hidden) => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.clock.run_for(2000)
+    page.evaluate(hide, True)
+    page.clock.run_for(600_000)
+    page.evaluate(hide, False)
+    page.clock.run_for(1000)
+    page.keyboard.press("1")
+    expect_in_view(page, samples[1])
+    expect_unsaved(page, 0)
+    (row,) = site.answers(samples[0])
+    assert row.lead_time_s == pytest.approx(3.0, abs=1.0)
+
+
+def test_guidelines_that_change_open_again_and_the_drawer_leaves_the_image_alone(site: Site, visit: OpenVisit) -> None:
+    site.person("mia")
+    ids = site.project("birds", ["sparrow", "finch"], 6, guidelines="First words.")
+    site.ask("birds", ids)
+    page = visit().sign_in("mia", LABEL)
+    guide = page.get_by_role("complementary", name="Guidelines")
+    button = page.locator("#guide-button")
+    expect(guide).to_contain_text("First words.")
+    expect(button).to_have_attribute("aria-expanded", "true")
+    assert in_view(page) == ids[0]
+    page.keyboard.press("1")
+    expect_in_view(page, ids[1])
+    expect(guide).to_be_visible()
+    page.get_by_role("button", name="Close guidelines").click()
+    expect(guide).to_be_hidden()
+    expect(button).to_have_attribute("aria-expanded", "false")
+    expect_unsaved(page, 0)
+    site.services.projects.change("birds", {"guidelines": "Second words."})
+    page.reload()
+    expect(guide).to_contain_text("Second words.")
+    site.services.projects.change("birds", {"guidelines": ""})
+    page.reload()
+    assert in_view(page) == ids[1]
+    page.keyboard.press("i")
+    expect(page.locator("#toast")).to_have_text("This project has no guidelines yet.")
+    expect(button).to_be_hidden()
