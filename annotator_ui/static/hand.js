@@ -146,8 +146,15 @@ export function createHand(api, project, events) {
     return Boolean(assignment);
   }
 
+  /** The lease by which this person holds a sample; held ones come first. @param {number} sampleId */
+  async function leaseOf(sampleId) {
+    const count = Math.min(100, items.length + events.unsent() + 1);
+    const { assignments } = await api.call("POST", `${projectPath(project)}/assignments`, { count });
+    return assignments.find((assignment) => assignment.sample_id === sampleId) ?? null;
+  }
+
   return {
-    fill, take, putBack, setLease, retryImages,
+    fill, leaseOf, take, putBack, setLease, retryImages,
     /** @param {number} id */
     markAnswered: (id) => { answered.add(id); items = items.filter((item) => item.id !== id); },
     release: () => { const ids = items.map((item) => item.id).filter(Boolean); if (ids.length) api.beacon("/assignments/release", { ids }); },

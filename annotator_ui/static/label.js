@@ -74,7 +74,7 @@ async function start(body) {
   // The token is fetched while the rest gets ready; if that fails, the first question asks for it again.
   api.me().catch(() => {});
   const box = await openOutbox(scope);
-  const sender = desk.sender = createSender(api, box, { changed: stage.drawCounts, ...answers.events });
+  const sender = desk.sender = createSender(api, box, { changed: stage.drawCounts, ...answers.events, leaseOf: (sampleId) => desk.hand.leaseOf(sampleId) });
   desk.hand = createHand(api, desk.project, { ...asking.events, unsent: () => sender.unsavedAnswers, perMinute: () => desk.pace.perMinute, left: stage.left });
 
   listenToKeys(desk, act, answers.choose);

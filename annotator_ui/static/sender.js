@@ -11,6 +11,7 @@ const BACKOFF_S = [1, 2, 4, 8, 15];
  * @property {() => void} changed                            the counts or the problem changed
  * @property {(entry: Entry, answer: any) => void} sent
  * @property {(entry: Entry) => void} refused
+ * @property {(sampleId: number) => Promise<any>} leaseOf   the assignment by which this person holds that sample, or null
  */
 
 /** @param {ReturnType<import("./api.js").createApi>} api @param {import("./outbox.js").Outbox} box @param {Events} events */
@@ -94,7 +95,8 @@ export function createSender(api, box, events) {
       try {
         return await api.call("DELETE", `/annotations/${entry.annotationId}`);
       } catch (error) {
-        if (error instanceof ApiError && error.code === "already_undone") return { assignment: null };
+        // The reply to an earlier try was lost, and with it the lease that came with it.
+        if (error instanceof ApiError && error.code === "already_undone") return { assignment: await events.leaseOf(entry.sampleId) };
         throw error;
       }
     }

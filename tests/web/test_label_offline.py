@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from al_service.domain.states import AnnotationKind
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
@@ -129,3 +129,27 @@ def test_undo_reaches_back_twenty_answers_also_after_a_reload(site: Site, visit:
     expect_in_view(page, samples[2])
     expect_unsaved(page, 0)
     assert said(site, samples[1]) == [(AnnotationKind.LABEL, "robin")]
+
+
+def test_an_answer_after_an_undo_whose_reply_was_lost_is_stored(site: Site, visit: OpenVisit) -> None:
+    samples = birds(site)
+    one = visit()
+    page = one.sign_in("mia", LABEL)
+    assert in_view(page) == samples[0]
+    page.keyboard.press("1")
+    expect_in_view(page, samples[1])
+    expect_unsaved(page, 0)
+
+    def lose_reply(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/annotations/*", lose_reply, times=1)
+    page.keyboard.press("u")
+    expect_in_view(page, samples[0])
+    page.keyboard.press("3")
+    expect_in_view(page, samples[1])
+    expect_unsaved(page, 0)
+    expect(page.locator("#aside-button")).to_be_hidden()
+    assert said(site, samples[0]) == [(AnnotationKind.LABEL, "robin")]
+    one.expect_errors("409", *NETWORK_WORDS)
