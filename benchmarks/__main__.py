@@ -15,6 +15,7 @@ NAMES = (
     "label_efficiency",
     "labelers",
     "learning_modes",
+    "page",
     "pretraining",
     "rounds",
     "scoring",

@@ -32,9 +32,10 @@ export function createClassButtons(group, classes, recent, choose) {
   }
 
   function fill() {
-    const shown = isMany ? classes.filter((info) => info.key) : classes;
-    const nodes = [...shown.map(button), ...places.map((info) => (info ? button(info) : el("span", { class: "class-place", "aria-hidden": "true" })))];
-    buttons = new Map([...shown, ...places].flatMap((info, at) => (info ? [[info.name, nodes[at]]] : [])));
+    // Those chosen last come first: rows further down may have to be scrolled to.
+    const shown = [...places, ...(isMany ? classes.filter((info) => info.key) : classes)];
+    const nodes = shown.map((info) => (info ? button(info) : el("span", { class: "class-place", "aria-hidden": "true" })));
+    buttons = new Map(shown.flatMap((info, at) => (info ? [[info.name, nodes[at]]] : [])));
     group.replaceChildren(...nodes);
     setOff(isOff);
   }
