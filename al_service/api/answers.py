@@ -162,6 +162,7 @@ class SampleDetailFields(SampleFields):
     split: str
     state: str
     class_name: str | None
+    label_version: int | None
     metadata: dict[str, Any]
 
 

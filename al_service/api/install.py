@@ -7,6 +7,7 @@ from al_service.api import (
     audit_routes,
     errors,
     health,
+    lane_routes,
     model_routes,
     project_routes,
     queue_routes,
@@ -62,6 +63,7 @@ def all_routes() -> Routes:
     modules = (
         sessions,
         queue_routes,
+        lane_routes,
         round_routes,
         model_routes,
         study_routes,

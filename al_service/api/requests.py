@@ -158,6 +158,13 @@ class LimitQuery(Query):
     limit: int = Field(20, ge=1, le=200)
 
 
+class FlaggedQuery(Query):
+    """A page of flagged samples: those with an id above `after`."""
+
+    limit: int = Field(100, ge=1, le=1000)
+    after: int = Field(0, ge=0, le=ID_MAX)
+
+
 class AuditQuery(Query):
     """How many of the newest entries."""
 

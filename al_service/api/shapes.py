@@ -289,5 +289,6 @@ def sample_detail(sample: Sample, project: Project) -> SampleDetailFields:
         split=sample.split,
         state=sample.state,
         class_name=sample.class_name,
+        label_version=sample.label_version,
         metadata=sample.metadata,
     )

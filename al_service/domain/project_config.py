@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from al_service.domain.draws import is_drawn
 from al_service.domain.strategy_names import STRATEGIES
 from al_service.errors import InvalidInputError
 
@@ -23,6 +24,7 @@ DIFFICULTIES = ("previous_round", "knn")
 SEMI_SUPERVISIONS = ("none", "pseudo_labels", "label_spreading")
 COMMITTEES = ("dropout", "laplace", "bootstrap")
 PROMOTIONS = ("if_better", "always", "never")
+SKIP_POLICIES = ("later", "others_only", "done")
 
 
 class InvalidConfigError(InvalidInputError):
@@ -105,7 +107,19 @@ class ProjectConfig:
         high=1.0,
     )
     overlap: int = _setting(1, "people who answer each sample", low=1, high=20)
+    overlap_share: float = _setting(
+        1.0,
+        "share of the samples that so many people answer, the others one; drawn by each image's content",
+        low=0.0,
+        high=1.0,
+    )
     max_skips: int = _setting(3, "after this many skips a sample leaves the queue", low=1, high=100)
+    skip_policy: str = _setting(
+        "later",
+        "what a skip does: the sample comes back last to who skipped it (later), only to others (others_only), or "
+        "leaves the queue at once (done)",
+        choices=SKIP_POLICIES,
+    )
     mc_passes: int = _setting(
         20, "opinions on each image for strategies that look at disagreement, e.g. bald", low=2, high=500
     )
@@ -197,6 +211,16 @@ class ProjectConfig:
     def labels_to_trigger(self) -> int:
         """New labels since the last round that start the next one."""
         return self.trigger_labels or math.ceil(TRIGGER_SHARE * self.labels_per_round)
+
+    @property
+    def skips_asked(self) -> int:
+        """Skips that take a sample out of the queue."""
+        return 1 if self.skip_policy == "done" else self.max_skips
+
+    def overlap_of(self, content_sha256: str) -> int:
+        """How many people answer the image with this content: the same number each time it is asked for."""
+        is_shared = is_drawn("overlap", content_sha256, share=self.overlap_share, seed=self.seed)
+        return self.overlap if is_shared else 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as stored."""

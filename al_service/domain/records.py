@@ -70,7 +70,10 @@ class NewSample:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a project."""
+    """One image of a project.
+
+    label_version: how often its label was written; None while it has none. Who changes a label says which one they saw.
+    """
 
     id: int
     project_id: int
@@ -85,6 +88,7 @@ class Sample:
     metadata: dict[str, Any]
     class_name: str | None
     created_at: datetime
+    label_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class Chosen:
 
     A pick that need not be asked any more (answered meanwhile) is stored as retired, so that the record stays whole.
     is_reserve: no part of the batch but chosen ahead, for people who finish it early.
+    overlap: people who answer it; None: as many as the round's settings say.
     """
 
     sample_id: int
@@ -121,6 +126,7 @@ class Chosen:
     reason: dict[str, Any]
     state: SelectionState = SelectionState.OPEN
     is_reserve: bool = False
+    overlap: int | None = None
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Annotations:
                 if assignment.state is AssignmentState.OPEN:
                     tx.queue.set_assignment(assignment_id, AssignmentState.ANSWERED)
                 answers = [annotation] if asked.is_first else tx.annotations.active_of_sample(sample.id)
-                _settle(tx, sample, assignment.selection, annotation, answers, now)
+                settle(tx, sample, assignment.selection, annotation, answers, now)
             return Stored(annotation, is_new, tx.rounds.asking(sample.project_id))
 
     def undo(self, annotation_id: int, user: User) -> tuple[Annotation, Assignment | None]:
@@ -134,7 +134,7 @@ class Annotations:
                 )
             if original.is_undone:
                 raise AlreadyUndoneError(f"annotation {annotation_id} was taken back already")
-            undo = tx.annotations.add(_undo_of(original, user), now)
+            undo = tx.annotations.add(undo_of(original, user), now)
             if original.user_id != user.id:
                 details = {"annotation": original.id, "author": original.user_id}
                 tx.accounts.add_audit(
@@ -143,10 +143,10 @@ class Annotations:
             sample = tx.samples.get(original.sample_id)
             answers = tx.annotations.active_of_sample(sample.id)
             if original.assignment_id is None:
-                _settle(tx, sample, None, undo, answers, now)
+                settle(tx, sample, None, undo, answers, now)
                 return undo, None
             selection = tx.queue.get_assignment(original.assignment_id).selection
-            reopened = _settle(tx, sample, selection, undo, answers, now)
+            reopened = settle(tx, sample, selection, undo, answers, now)
             if not reopened or original.user_id != user.id:
                 return undo, None
             return undo, self._lease_again(tx, project, selection, user, now)
@@ -214,7 +214,8 @@ def _new_annotation(assignment: Assignment, user: User, answer: Answer, now: dat
     )
 
 
-def _undo_of(original: Annotation, user: User) -> NewAnnotation:
+def undo_of(original: Annotation, user: User) -> NewAnnotation:
+    """The row with which this person takes that answer back."""
     return NewAnnotation(
         project_id=original.project_id,
         sample_id=original.sample_id,
@@ -227,7 +228,7 @@ def _undo_of(original: Annotation, user: User) -> NewAnnotation:
     )
 
 
-def _settle(
+def settle(
     tx: Transaction,
     sample: Sample,
     selection: Selection | None,

@@ -112,10 +112,11 @@ def _free_for(tx: Transaction, project: Project, user: User, wanted: int) -> lis
     """Up to `wanted` selections that this person may be given now; the reserve makes up for what the batch lacks."""
     if wanted < 1:
         return []
-    found = tx.queue.free_selections(project.id, user.id, wanted)
+    skipped = project.config.skip_policy != "others_only"
+    found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)
     # Again as long as it helps: what was opened may be something that this very person has answered already.
     while len(found) < wanted and open_reserve(tx, project, wanted - len(found)):
-        found = tx.queue.free_selections(project.id, user.id, wanted)
+        found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)
     return found
 
 

@@ -40,12 +40,21 @@ def hand_over(
     askable = tx.queue.askable([pick.sample_id for pick in (*chosen, *reserve)])
     batch = _within_budget(tx, record, chosen, askable)
     ahead = [pick for pick in reserve if pick.sample_id in askable]
-    tx.queue.add_selections(record.id, [*batch, *ahead])
+    tx.queue.add_selections(record.id, _with_overlap(tx, record, [*batch, *ahead]))
     tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.ANNOTATING), stage=Stage.ANNOTATE)
     tx.rounds.set_stage(record.id, Stage.ANNOTATE, StageUpdate(state=StageState.RUNNING, started_at=now))
     if not any(pick.state is SelectionState.OPEN for pick in batch):
         close(tx, tx.rounds.get(record.id), "nothing left to ask", now)
     return len(ahead)
+
+
+def _with_overlap(tx: Transaction, record: Round, picks: Sequence[Chosen]) -> Sequence[Chosen]:
+    """The picks, each with how many people answer it, where that is not the same for all."""
+    config = record.config
+    if config.overlap == 1 or config.overlap_share == 1.0:
+        return picks
+    samples = tx.samples.get_many(pick.sample_id for pick in picks)
+    return [replace(pick, overlap=config.overlap_of(samples[pick.sample_id].sha256)) for pick in picks]
 
 
 def _within_budget(tx: Transaction, record: Round, chosen: Sequence[Chosen], askable: set[int]) -> list[Chosen]:

@@ -42,6 +42,7 @@ from al_service.domain.states import (
     RoundState,
     SampleState,
     SelectionState,
+    Split,
     Stage,
     StageState,
 )
@@ -139,6 +140,11 @@ class SampleRows(Protocol):
     def class_counts(self, project_id: int) -> dict[str, int]:
         """Labelled pool and train samples by class name (0 for classes without any)."""
 
+    def in_state(
+        self, project_id: int, state: SampleState, splits: Sequence[Split], *, after: int, limit: int
+    ) -> list[Sample]:
+        """Samples of these splits in that state with an id above `after`, by id, at most `limit`."""
+
     def selectable(
         self, project_id: int, first_id: int | None = None, last_id: int | None = None
     ) -> list[tuple[int, str]]:
@@ -220,6 +226,9 @@ class AnnotationRows(Protocol):
     def active_of_sample(self, sample_id: int) -> list[Annotation]:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
 
+    def latest_flags(self, sample_ids: Sequence[int]) -> dict[int, Annotation]:
+        """The newest flag of each of the samples that is not undone; samples without one are left out."""
+
     def recent_of_user(self, project_id: int, user_id: int, limit: int) -> list[Annotation]:
         """This person's answers that are not undone, newest first."""
 
@@ -272,10 +281,10 @@ class QueueRows(Protocol):
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
         """Change a selection's state."""
 
-    def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Offer]:
+    def free_selections(self, project_id: int, user_id: int, limit: int, *, skipped: bool = True) -> list[Offer]:
         """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not
-        answered by this person, whose sample has no active label; ones that this person skipped come last; then by
-        round, rank."""
+        answered by this person, whose sample has no active label; ones that this person skipped come last, or not at
+        all unless `skipped`; then by round, rank."""
 
     def open_count(self, project_id: int) -> int:
         """Open selections of the project, evaluation ones included."""

@@ -8,6 +8,7 @@ from al_service.loop.accounts import Accounts
 from al_service.loop.annotations import Annotations
 from al_service.loop.assignments import Assignments
 from al_service.loop.jobs import JobLimits, Jobs
+from al_service.loop.lanes import Lanes
 from al_service.loop.models import Models
 from al_service.loop.ports import Artifacts, JobQueue, Store
 from al_service.loop.projects import Projects
@@ -27,6 +28,7 @@ class Services:
     projects: Projects
     assignments: Assignments
     annotations: Annotations
+    lanes: Lanes
     rounds: Rounds
     models: Models
     studies: Studies
@@ -53,6 +55,7 @@ def assemble(
         projects=Projects(store, jobs, clock),
         assignments=Assignments(store, clock, lease_ttl_s),
         annotations=Annotations(store, clock, lease_ttl_s),
+        lanes=Lanes(store, clock),
         rounds=Rounds(store, jobs, clock),
         models=Models(store, clock),
         studies=Studies(store, jobs, clock),

@@ -163,6 +163,15 @@ class SqlAnnotationRows:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
         return [_annotation(row) for row in self._connection.execute(ACTIVE_OF_SAMPLE, {"of_sample": sample_id})]
 
+    def latest_flags(self, sample_ids: Sequence[int]) -> dict[int, Annotation]:
+        """The newest flag of each of the samples that is not undone; samples without one are left out."""
+        statement = ACTIVE.where(is_(annotations.c.kind, AnnotationKind.FLAG)).order_by(annotations.c.id)
+        found: dict[int, Annotation] = {}
+        for part in chunks(sample_ids):
+            for row in self._connection.execute(statement.where(annotations.c.sample_id.in_(part))):
+                found[row.sample_id] = _annotation(row)
+        return found
+
     def recent_of_user(self, project_id: int, user_id: int, limit: int) -> list[Annotation]:
         """This person's answers that are not undone, newest first."""
         mine = (annotations.c.project_id == project_id) & (annotations.c.user_id == user_id)

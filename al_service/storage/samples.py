@@ -25,6 +25,7 @@ SAMPLE_WITH_CLASS = samples_table.outerjoin(labels, labels.c.sample_id == sample
 SAMPLE_COLUMNS = (
     *(column.label(f"sample_{column.name}") for column in samples_table.c),
     classes.c.name.label("sample_class_name"),
+    labels.c.version.label("sample_label_version"),
 )
 SELECT = sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS)
 LEARNING_SPLITS = (Split.POOL, Split.TRAIN)
@@ -140,6 +141,21 @@ class SqlSampleRows:
             .order_by(classes.c.position)
         )
         return {row.name: row.labelled for row in self._connection.execute(statement)}
+
+    def in_state(
+        self, project_id: int, state: SampleState, splits: Sequence[Split], *, after: int, limit: int
+    ) -> list[Sample]:
+        """Samples of these splits in that state with an id above `after`, by id, at most `limit`.
+
+        Cost: at most `limit` entries of ix_samples_by_state for each split.
+        """
+        found: list[Sample] = []
+        for split in splits:
+            here = (samples_table.c.project_id == project_id) & (samples_table.c.split == split)
+            statement = SELECT.where(here, samples_table.c.state == state, samples_table.c.id > after)
+            rows = self._connection.execute(statement.order_by(samples_table.c.id).limit(limit))
+            found += [sample_from(row) for row in rows]
+        return sorted(found, key=lambda sample: sample.id)[:limit]
 
     def selectable(
         self, project_id: int, first_id: int | None = None, last_id: int | None = None
@@ -335,6 +351,7 @@ def sample_from(row: "sa.Row[Any]") -> Sample:
         metadata=row.sample_metadata,
         class_name=row.sample_class_name,
         created_at=row.sample_created_at,
+        label_version=row.sample_label_version,
     )
 
 

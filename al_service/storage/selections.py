@@ -130,11 +130,11 @@ class SqlSelectionRows:
         of_round = {
             "project_id": row.project_id,
             "round_id": round_id,
-            "overlap": config.overlap,
-            "max_skips": config.max_skips,
+            "max_skips": config.skips_asked,
         }
         for part in chunks(chosen):
-            self._connection.execute(sa.insert(selections), [of_round | _selection_row(pick) for pick in part])
+            rows = [of_round | _selection_row(pick, config) for pick in part]
+            self._connection.execute(sa.insert(selections), rows)
 
     def retire_open_selections(self, project_id: int, *, except_round_id: int) -> int:
         """Retire open selections of other rounds that nobody holds, except evaluation ones; how many. The reserve of
@@ -211,10 +211,10 @@ class SqlSelectionRows:
         if self._connection.execute(SET_STATE, {"wanted": selection_id, "new_state": state}).rowcount == 0:
             raise _no_selection(selection_id)
 
-    def free_selections(self, project_id: int, user_id: int, limit: int) -> list[Offer]:
+    def free_selections(self, project_id: int, user_id: int, limit: int, *, skipped: bool = True) -> list[Offer]:
         """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not
-        answered by this person, whose sample has no active label; ones that this person skipped come last; then by
-        round, rank.
+        answered by this person, whose sample has no active label; ones that this person skipped come last, or not at
+        all unless `skipped`; then by round, rank.
 
         Two statements, so that the first can stop at `limit` along ix_selections_queue however long the queue is; only
         when it finds too few does the second look through what this person skipped.
@@ -223,7 +223,7 @@ class SqlSelectionRows:
         """
         values = {"project_id": project_id, "user_id": user_id, "limit": limit}
         found = self._connection.execute(FRESH, values).all()
-        if len(found) < limit:
+        if skipped and len(found) < limit:
             values["limit"] = limit - len(found)
             found = [*found, *self._connection.execute(SKIPPED, values)]
         return [Offer(selection_from(row), sample_from(row)) for row in found]
@@ -261,8 +261,9 @@ def selection_from(row: "sa.Row[Any]") -> Selection:
     )
 
 
-def _selection_row(pick: Chosen) -> dict[str, Any]:
+def _selection_row(pick: Chosen, config: ProjectConfig) -> dict[str, Any]:
     return {
+        "overlap": config.overlap if pick.overlap is None else pick.overlap,
         "sample_id": pick.sample_id,
         "rank": pick.rank,
         "score": pick.score,
