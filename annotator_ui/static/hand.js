@@ -132,7 +132,7 @@ export function createHand(api, project, events) {
   function putBack(item) {
     if (item.id) answered.delete(item.id);
     items = [item, ...items.filter((other) => other.sampleId !== item.sampleId)];
-    if (!item.image) fetchImage(item);
+    if (item.state !== "ready") fetchImage(Object.assign(item, { state: "loading", tries: 0 }));
     events.changed();
   }
 

@@ -12,14 +12,13 @@ import { createAsking } from "./label_asking.js";
 import { createActions, listenToKeys, storedSwitch } from "./label_keys.js";
 import { createParts } from "./label_parts.js";
 import { createStage, showOtherTab } from "./label_stage.js";
-import { createAsideList, createLabelView } from "./label_view.js";
+import { createLabelView } from "./label_view.js";
 import { createLevels } from "./levels.js";
 import { holdTab, takeOver } from "./one_tab.js";
 import { openOutbox } from "./outbox.js";
 import { createPace } from "./pace.js";
 import { createRecent } from "./recent.js";
 import { createSender } from "./sender.js";
-import { createSignInDialog } from "./sign_in_dialog.js";
 import { createTrail } from "./trail.js";
 import { createViewer } from "./viewer.js";
 
@@ -39,7 +38,7 @@ const SIGN_OUT_PATIENCE_MS = 3000;
 function setUp(body) {
   const project = body.dataset.project ?? "";
   const scope = `${project}/${body.dataset.user}`;
-  const classes = JSON.parse(body.dataset.classes ?? "[]");
+  const classes = JSON.parse(body.dataset.classes ?? "[]").map(([name, position]) => ({ name, position, key: null }));
   const keys = createKeyStore(body.dataset.user ?? "", classes);
   const viewer = createViewer(byId("stage"), byId("frame"));
   const view = createLabelView(viewer);
@@ -68,8 +67,8 @@ async function start(body) {
   desk.actionButtons = createActionButtons(byId("actions"), (id) => desk.keys.map.actionKeys(id), (id) => act(id));
   desk.keys.whenChanged(() => { desk.classButtons.draw(desk.recent.names); desk.actionButtons.draw(); });
   const act = createActions(desk, stage, answers);
-  desk.signIn = createSignInDialog(api, () => { desk.sender.resume(); desk.hand.fill(); });
-  desk.drawAside = createAsideList(() => desk.sender);
+  const signedIn = () => { desk.sender.resume(); desk.hand.fill(); };
+  desk.askToSignIn = (unsaved) => desk.parts.use("signIn", (module) => module.createSignInDialog(api, signedIn), (dialog) => dialog.open(unsaved));
 
   // The token is fetched while the rest gets ready; if that fails, the first question asks for it again.
   api.me().catch(() => {});
@@ -80,6 +79,7 @@ async function start(body) {
   listenToKeys(desk, act, answers.choose);
   comeAndGo(desk, asking, Number(body.dataset.heartbeatS) * 1000);
   byId("help-button").addEventListener("click", desk.openHelp);
+  byId("aside-button").addEventListener("click", () => desk.parts.use("aside", (module) => module.createAsideList(sender), (list) => list.open()));
   wireMenu(desk);
   wireGoal(desk.pace, stage.drawPace);
 
@@ -123,9 +123,15 @@ function comeAndGo(desk, asking, heartbeatMs) {
 function fetchWhenTouched(parts, viewer) {
   const stage = byId("stage");
   const kinds = ["pointermove", "pointerdown", "wheel"];
-  const fetch = () => {
+  let isAsked = false;
+  const fetch = async () => {
+    if (isAsked) return;
+    isAsked = true;
+    const module = await parts.load("gestures");
+    isAsked = module !== null;
+    if (!module) return;
     for (const kind of kinds) stage.removeEventListener(kind, fetch);
-    parts.use("gestures", (module) => module.wireGestures(stage, viewer) ?? true, () => {});
+    module.wireGestures(stage, viewer);
   };
   for (const kind of kinds) stage.addEventListener(kind, fetch, { passive: true });
 }

@@ -2,8 +2,8 @@
 // they are there when the connection is not.
 
 const PARTS = {
-  gestures: () => import("./gestures.js"), help: () => import("./help.js"), keys: () => import("./keys_dialog.js"),
-  menus: () => import("./menus.js"), view: () => import("./view_panel.js"),
+  aside: () => import("./aside_list.js"), gestures: () => import("./gestures.js"), help: () => import("./help.js"), keys: () => import("./keys_dialog.js"),
+  menus: () => import("./menus.js"), signIn: () => import("./sign_in_dialog.js"), view: () => import("./view_panel.js"),
 };
 const STYLE = "./label_parts.css";
 
@@ -23,18 +23,27 @@ function loadStyle() {
 export function createParts(say) {
   /** @type {Record<string, any>} */ const made = {};
   let isFetched = false;
+
+  /** The module of that part with its style, or null when it cannot be had right now. @param {keyof typeof PARTS} name */
+  async function load(name) {
+    try {
+      const [module] = await Promise.all([PARTS[name](), loadStyle()]);
+      return module;
+    } catch {
+      return null;
+    }
+  }
+
   return {
+    load,
     /**
-     * Make that part once and use it; says so when it cannot be had right now.
+     * Make that part once and use it; says so when it cannot be had.
      * @param {keyof typeof PARTS} name @param {(module: any) => any} make @param {(part: any) => void} work
      */
     async use(name, make, work) {
-      try {
-        const [module] = await Promise.all([PARTS[name](), loadStyle()]);
-        made[name] ??= make(module);
-      } catch {
-        return say("This part of the page does not load right now. Labelling goes on.");
-      }
+      const module = await load(name);
+      if (!module) return say("This part of the page does not load right now. Labelling goes on.");
+      made[name] ??= make(module);
       return work(made[name]);
     },
     /** That part, if it is there. @param {string} name */
@@ -43,7 +52,8 @@ export function createParts(say) {
     fetchSoon() {
       if (isFetched) return;
       isFetched = true;
-      const fetchAll = () => Promise.all([loadStyle(), ...Object.values(PARTS).map((load) => load())]).catch(() => { isFetched = false; });
+      const names = /** @type {(keyof typeof PARTS)[]} */ (Object.keys(PARTS));
+      const fetchAll = async () => { isFetched = (await Promise.all(names.map(load))).every(Boolean); };
       if (window.requestIdleCallback) requestIdleCallback(fetchAll);
       else setTimeout(fetchAll, 1000);
     },

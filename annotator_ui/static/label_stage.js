@@ -1,6 +1,6 @@
 // What the label page shows: the image in hand, an earlier answer, or a note in its place; counts, banner, pace.
 
-import { byId } from "./dom.js";
+import { byId, setText } from "./dom.js";
 import { problemWords } from "./label_view.js";
 import { paceWords } from "./pace.js";
 import { emptyNote, plainNote } from "./why_empty.js";
@@ -54,9 +54,16 @@ export function createStage(desk) {
     view.progress(desk.progress, sender.unsavedLabels);
     const problem = sender.problem ?? desk.askProblem;
     view.banner(hand.current || trail.looked || sender.unsaved ? problemWords(problem, sender.unsavedAnswers) : "");
-    if (problem === "signed_out") desk.signIn.open(sender.unsavedAnswers);
-    desk.drawAside();
+    if (problem === "signed_out") desk.askToSignIn(sender.unsavedAnswers);
+    drawAside();
     if (!hand.current && !trail.looked) showNothing();
+  }
+
+  function drawAside() {
+    const { aside } = desk.sender;
+    byId("aside-button").hidden = !aside.length;
+    setText(byId("aside-button"), `${aside.length} set aside`);
+    desk.parts.made("aside")?.draw();
   }
 
   /** Answers that the round still wants, as far as this page knows. */

@@ -1,6 +1,6 @@
 // Everything the label page shows around the image: counts, banner, notes on the stage, help, set-aside answers.
 
-import { byId, count, el, openDialog, plural, setText } from "./dom.js";
+import { byId, count, plural, setText } from "./dom.js";
 import { saidWords } from "./trail.js";
 
 const LOADING_AFTER_MS = 300;
@@ -119,25 +119,4 @@ export function problemWords(problem, unsaved) {
   if (problem === "server") return `The server does not answer. ${kept}`;
   if (problem === "storage") return "This browser cannot keep answers for later. Leave the tab open until unsaved is 0.";
   return "";
-}
-
-/** The list of answers that the server did not accept. @param {() => ReturnType<import("./sender.js").createSender>} getSender */
-export function createAsideList(getSender) {
-  const button = byId("aside-button");
-  const dialog = byId("aside-dialog");
-  button.addEventListener("click", () => openDialog(dialog));
-
-  return function draw() {
-    const aside = getSender().aside;
-    button.hidden = !aside.length;
-    setText(button, `${aside.length} set aside`);
-    if (!aside.length && dialog.open) dialog.close();
-    byId("aside-list").replaceChildren(...aside.map((entry) => el("li", {},
-      entry.imageUrl ? el("img", { src: entry.imageUrl, alt: "" }) : el("span"),
-      el("div", {}, el("b", { text: saidWords({ kind: entry.kind ?? "", className: entry.className ?? null }) }), ` · image ${entry.sampleId}`, el("p", { class: "quiet small", text: entry.refused })),
-      el("div", { class: "row" },
-        el("button", { class: "button small-button", type: "button", text: "Try again", on: { click: () => getSender().tryAgain(entry.key) } }),
-        el("button", { class: "button small-button", type: "button", text: "Forget", on: { click: () => getSender().dismiss(entry.key) } })),
-    )));
-  };
 }

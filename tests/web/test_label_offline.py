@@ -153,3 +153,25 @@ def test_an_answer_after_an_undo_whose_reply_was_lost_is_stored(site: Site, visi
     expect(page.locator("#aside-button")).to_be_hidden()
     assert said(site, samples[0]) == [(AnnotationKind.LABEL, "robin")]
     one.expect_errors("409", *NETWORK_WORDS)
+
+
+def test_an_answer_of_an_earlier_visit_is_looked_at_and_taken_back(site: Site, visit: OpenVisit) -> None:
+    samples = birds(site)
+    page = visit().sign_in("mia", LABEL)
+    for sample_id in samples[:3]:
+        expect_in_view(page, sample_id)
+        page.keyboard.press("1")
+    expect_unsaved(page, 0)
+    page.reload()
+    assert in_view(page) == samples[3]
+    expect(page.locator("#trail li")).to_have_count(3)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(f'#stage[data-state=past][data-sample="{samples[1]}"]')).to_be_visible()
+    page.keyboard.press("u")
+    expect_in_view(page, samples[1])
+    expect_unsaved(page, 0)
+    page.keyboard.press("2")
+    expect_in_view(page, samples[3])
+    expect_unsaved(page, 0)
+    assert said(site, samples[1]) == [(AnnotationKind.LABEL, "finch")]
