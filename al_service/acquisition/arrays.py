@@ -88,6 +88,10 @@ class Selection:
     reasons: tuple[dict[str, Any], ...]
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # A score beside the wrong id is worse than none.
+        assert len(self.sample_ids) == len(self.scores) == len(self.reasons)
+
     def __len__(self) -> int:
         return len(self.sample_ids)
 
@@ -218,6 +222,10 @@ def check_sample_ids(sample_ids: Sequence[int] | Sequence[str] | np.ndarray) -> 
     Raises:
         InvalidArrayError: an id occurs twice, or ids are of another or of mixed types.
     """
+    # Large pools come as arrays: no look at every id by itself.
+    is_whole_numbers = isinstance(sample_ids, np.ndarray) and sample_ids.dtype.kind in "iu" and sample_ids.ndim == 1
+    if is_whole_numbers and len(np.unique(sample_ids)) == len(sample_ids):
+        return tuple(sample_ids.tolist())
     ids = tuple(sample_ids.tolist() if isinstance(sample_ids, np.ndarray | Tensor) else sample_ids)
     plain = tuple(int(one) if isinstance(one, np.integer) else one for one in ids)
     kinds = {type(one) for one in plain}

@@ -9,6 +9,8 @@ certain, the others are spread over the pool and say what is common.
 Why this and not another one: docs/strategies.md has the curves.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,6 +24,9 @@ from al_service.acquisition.ranking import highest
 COLD_LABELS_PER_CLASS = 2
 #: Samples that are looked at: pairs of them are what a choice costs.
 LOOKED_AT_MAX = 4096
+#: Picks chosen from them: a larger batch comes in parts of this size, each as if those before it were labelled. So a
+#: part is never most of what it is chosen from, and the cost grows with the batch, not with its square.
+PART_MAX = 1024
 
 _typical = by_geometry(by_typiclust, "typical")
 
@@ -40,11 +45,8 @@ def by_auto(candidates: Candidates, k: int, options: Options, rng: np.random.Gen
             {"regime": "cover", "why": why},
         )
     values = margins(candidates)
-    some = _uncertain_and_common(candidates, values, k)
-    points = candidates.rows("embeddings", some)
-    covered = candidates.covered
-    picks, _ = most_herding(points, k, values[some].to(points.device), covered, None, samples_max=LOOKED_AT_MAX)
-    choice = scored(candidates, some[picks.cpu()], values, "margin+typical")
+    chosen = _uncertain_that_stand_for_many(candidates, values, k)
+    choice = scored(candidates, chosen, values, "margin+typical")
     return Choice(
         choice.positions,
         choice.scores,
@@ -55,6 +57,21 @@ def by_auto(candidates: Candidates, k: int, options: Options, rng: np.random.Gen
             "why": f"{labels} labels: the model's uncertainty counts, where images are common most",
         },
     )
+
+
+def _uncertain_that_stand_for_many(candidates: Candidates, values: Tensor, k: int) -> Tensor:
+    """(k,) positions in order of choice."""
+    parts: list[Tensor] = []
+    left = candidates
+    for start in range(0, k, PART_MAX):
+        some = _uncertain_and_common(left, values)
+        points = left.rows("embeddings", some)
+        size = min(PART_MAX, k - start)
+        picks, _ = most_herding(points, size, values[some].to(points.device), left.covered, None)
+        parts.append(some[picks.cpu()])
+        free = left.free[~torch.isin(left.free, parts[-1])]
+        left = replace(left, taken=torch.cat([left.taken, parts[-1]]), free=free)
+    return torch.cat(parts) if parts else candidates.free[:0]
 
 
 def _why_cold(candidates: Candidates, labels: int) -> str | None:
@@ -69,8 +86,8 @@ def _why_cold(candidates: Candidates, labels: int) -> str | None:
 
 
 def _looked_at(candidates: Candidates, k: int, rng: np.random.Generator) -> Candidates:
-    """At most LOOKED_AT_MAX of the free samples, drawn at random: clusters of a part are clusters of the whole."""
-    most = max(k, LOOKED_AT_MAX)
+    """Of a large pool a part, drawn at random, and four times what is wanted: clusters of it are clusters of all."""
+    most = max(4 * k, LOOKED_AT_MAX)
     if len(candidates.free) <= most:
         return candidates
     drawn = np.sort(rng.permutation(len(candidates.free))[:most])
@@ -79,13 +96,13 @@ def _looked_at(candidates: Candidates, k: int, rng: np.random.Generator) -> Cand
     )
 
 
-def _uncertain_and_common(candidates: Candidates, values: Tensor, k: int) -> Tensor:
+def _uncertain_and_common(candidates: Candidates, values: Tensor) -> Tensor:
     """The free positions that are looked at, rising: all of a small pool."""
     free = candidates.free
-    most = max(2 * k, LOOKED_AT_MAX)
-    if len(free) <= most:
+    if len(free) <= LOOKED_AT_MAX:
         return free
-    uncertain = free[highest(values[free], most // 2)]
+    half = LOOKED_AT_MAX // 2
+    uncertain = free[highest(values[free], half)]
     rest = free[~torch.isin(free, uncertain)]
-    common = rest[torch.arange(most // 2) * len(rest) // (most // 2)]
+    common = rest[torch.arange(half) * len(rest) // half]
     return torch.sort(torch.cat([uncertain, common])).values

@@ -41,9 +41,8 @@ Geometry = Callable[[Tensor, int, Tensor | None, np.random.Generator], tuple[Ten
 
 
 def nothing_more(candidates: Candidates, k: int, options: Options, rng: np.random.Generator) -> Choice:
-    """For "random": chance has taken the whole budget, and takes what limits leave to fill."""
-    drawn = candidates.free[torch.from_numpy(rng.permutation(len(candidates.free))[:k])]
-    return Choice(drawn, [None] * k, [{"code": "random"} for _ in range(k)], [None] * len(candidates.taken))
+    """For "random": chance has taken the whole budget, and k is 0."""
+    return Choice(candidates.free[:k], [None] * k, [{"code": "random"}] * k, [None] * len(candidates.taken))
 
 
 def by_score(score_name: str, reason_code: str) -> Chooser:
@@ -79,7 +78,7 @@ def by_quota(candidates: Candidates, k: int, options: Options, rng: np.random.Ge
 # -- by geometry -------------------------------------------------------------------------------------------------
 
 
-def by_geometry(select: Geometry, reason_code: str, *, says_distance: bool = False) -> Chooser:
+def by_geometry(select: Geometry, reason_code: str) -> Chooser:
     """Embeddings alone."""
 
     def choose(candidates: Candidates, k: int, options: Options, rng: np.random.Generator) -> Choice:
@@ -87,19 +86,24 @@ def by_geometry(select: Geometry, reason_code: str, *, says_distance: bool = Fal
             return Choice(candidates.free[:0], [], [], [None] * len(candidates.taken))
         points = candidates.rows("embeddings", candidates.free)
         picks, values = select(points, k, candidates.covered, rng)
-        scores = _finite(values)
-        reasons: list[dict[str, Any]] = [
-            {"code": reason_code, "distance": score} if says_distance and score is not None else {"code": reason_code}
-            for score in scores
-        ]
-        return Choice(candidates.free[picks.cpu()], scores, reasons, [None] * len(candidates.taken))
+        reasons = [{"code": reason_code} for _ in range(k)]
+        return Choice(candidates.free[picks.cpu()], _finite(values), reasons, [None] * len(candidates.taken))
 
     return choose
 
 
-def by_k_center(points: Tensor, k: int, covered: Tensor | None, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def by_k_center(candidates: Candidates, k: int, options: Options, rng: np.random.Generator) -> Choice:
     """Farthest from everything labelled or chosen."""
-    return farthest_first(points, k, covered)
+    points = candidates.arrays["embeddings"]
+    excluded = torch.ones(len(points), dtype=torch.bool)
+    excluded[candidates.free] = False
+    # The pool as it is: without the excluded rows it would be a second pool in memory.
+    picks, distances = farthest_first(
+        points, k, candidates.covered, excluded=excluded.nonzero().flatten().to(points.device)
+    )
+    scores = _finite(distances)
+    reasons = [{"code": "far"} | ({} if score is None else {"distance": score}) for score in scores]
+    return Choice(picks.cpu(), scores, reasons, [None] * len(candidates.taken))
 
 
 def by_medoids(points: Tensor, k: int, covered: Tensor | None, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -117,7 +121,10 @@ def by_herding(points: Tensor, k: int, covered: Tensor | None, rng: np.random.Ge
     return most_herding(points, k, None, covered, None)
 
 
-by_typiclust: Geometry = most_typical
+def by_typiclust(points: Tensor, k: int, covered: Tensor | None, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The densest of each cluster that nothing covers; scored by how near the neighbours are, 0 at most."""
+    picks, distances = most_typical(points, k, covered, rng)
+    return picks, 0.0 - distances
 
 
 # -- uncertain, then unlike each other ---------------------------------------------------------------------------

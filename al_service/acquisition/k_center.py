@@ -76,12 +76,14 @@ def farthest_first(
     k: int,
     covered: Tensor | None,
     *,
+    excluded: Tensor | None = None,
     places: int = _FRONT_PLACES,
     block_elements: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As k_center, for checked input; also each pick's distance to its nearest centre at the moment it was picked.
 
     Args:
+        excluded: int64 positions that are never picked, at most N - k; so a large pool need not be copied without them.
         places, block_elements: samples held exact at a time, and elements read at once; they change the time taken,
             never the picks.
 
@@ -96,8 +98,10 @@ def farthest_first(
     if covered is not None and len(covered):
         distances.cover(covered)
     else:
-        positions[0], squared[0] = _closest_to_mean(points), torch.inf
+        positions[0], squared[0] = _closest_to_mean(points, excluded), torch.inf
         distances.choose_first(int(positions[0]))
+    if excluded is not None:
+        distances.nearest[excluded] = -1
     while distances.count < k:
         front = leading_front(distances.nearest, distances.bring_up, places)
         distances.choose_from(front, positions, squared)
@@ -148,7 +152,7 @@ class _Rows:
 class _Distances:
     """Every sample's squared distance to the nearest of the first `seen` of the chosen centres, and of all covered.
 
-    `nearest` is -1 for chosen samples: below every distance and so never raised again.
+    `nearest` is -1 for chosen and for excluded samples: below every distance and so never raised again.
     """
 
     def __init__(self, points: Tensor, k: int, block_elements: int) -> None:
@@ -230,11 +234,14 @@ def _sweep_elements(points: Tensor) -> int:
     return _CPU_SWEEP_ELEMENTS if points.device.type == "cpu" else CHUNK_ELEMENTS
 
 
-def _closest_to_mean(points: Tensor) -> int:
+def _closest_to_mean(points: Tensor, excluded: Tensor | None) -> int:
     total = torch.zeros(points.shape[1], dtype=torch.float64, device=points.device)
     for rows in row_chunks(points, _sweep_elements(points)):
         total += _as_float32(rows).sum(0, dtype=torch.float64)
-    return int(_squared_to(points, (total / len(points)).to(torch.float32)).argmin())
+    squared = _squared_to(points, (total / len(points)).to(torch.float32))
+    if excluded is not None:
+        squared[excluded] = torch.inf
+    return int(squared.argmin())
 
 
 def _squared_to(points: Tensor, centre: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ pool and whatever the scores say, so that it stays a fair sample of the pool; th
 remains and knows the slice as taken.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,8 +91,9 @@ class Strategy:
                 f"prefilter_factor is {prefilter_factor} and class_cap {class_cap}; expected at least 1 and above 0"
             )
         names_read = _names_to_read(self.needs, pool, options)
-        order = np.argsort(np.array(pool.sample_ids), kind="stable")
-        before = _places(pool.sample_ids, already_chosen, order)
+        ids = np.array(pool.sample_ids)
+        order = np.argsort(ids, kind="stable")
+        before = _places(ids[order], already_chosen)
         budget = check_count(budget, len(pool) - len(before), name="budget")
         by_chance = budget if self.name == "random" else int(np.floor(random_fraction * budget + 0.5))
         free = np.setdiff1d(np.arange(len(pool)), before)
@@ -141,21 +141,22 @@ def _names_to_read(needs: StrategyNeeds, pool: PoolArrays, options: Options) -> 
     return list(dict.fromkeys([*wanted, *there]))
 
 
-def _places(
-    sample_ids: Sequence[int] | Sequence[str] | np.ndarray, chosen: Sequence[object], order: np.ndarray
-) -> np.ndarray:
-    """Places in the order by id of some ids."""
+def _places(ids: np.ndarray, chosen: Sequence[object]) -> np.ndarray:
+    """Places of some ids in the pool's, which rise; each once."""
     if not len(chosen):
         return np.empty(0, np.int64)
-    place_of = {sample_ids[position]: place for place, position in enumerate(order.tolist())}
-    unknown = [one for one in chosen if one not in place_of]
-    if unknown:
-        raise InvalidInputError(f"already_chosen holds {unknown[0]!r}, which is not in the pool")
-    return np.array([place_of[one] for one in chosen], np.int64)
+    wanted = np.unique(np.array(list(chosen)))
+    if wanted.dtype.kind != ids.dtype.kind:
+        raise InvalidInputError(f"already_chosen holds {wanted[0].item()!r}, which is not in the pool")
+    places = np.searchsorted(ids, wanted).clip(max=len(ids) - 1)
+    unknown = np.flatnonzero(ids[places] != wanted)
+    if len(unknown):
+        raise InvalidInputError(f"already_chosen holds {wanted[unknown[0]].item()!r}, which is not in the pool")
+    return places
 
 
 def _candidates(pool: PoolArrays, names_read: list[str], order: np.ndarray, taken: np.ndarray) -> Candidates:
-    in_order = all(before < after for before, after in itertools.pairwise(order.tolist()))
+    in_order = bool((np.diff(order) > 0).all())
     arrays = {}
     for name in names_read:
         tensor = to_tensor(getattr(pool, name), name)
@@ -177,7 +178,7 @@ _CHOOSERS: dict[str, Chooser] = {
     "ratio": by_score("ratio", "margin"),
     "entropy": by_score("entropy", "uncertain"),
     "bald": by_score("bald", "disagreement"),
-    "k_center": by_geometry(choosers.by_k_center, "far", says_distance=True),
+    "k_center": choosers.by_k_center,
     "margin+k_center": by_margin_then(choosers.farthest_of_closest, "margin+far"),
     "predictive_entropy": by_score("predictive_entropy", "uncertain"),
     "mean_std": by_score("mean_std", "disagreement"),
