@@ -105,6 +105,9 @@ class Annotations:
             else:
                 if assignment.state is AssignmentState.OPEN:
                     tx.queue.set_assignment(assignment_id, AssignmentState.ANSWERED)
+                else:
+                    # Whoever got the sample again meanwhile has answered it now, and is not asked a second time.
+                    tx.queue.answer_leases(sample.id, user.id)
                 answers = [annotation] if asked.is_first else tx.annotations.active_of_sample(sample.id)
                 settle(tx, sample, assignment.selection, annotation, answers, now)
             return Stored(annotation, is_new, tx.rounds.asking(sample.project_id))

@@ -319,6 +319,9 @@ class QueueRows(Protocol):
     def set_assignment(self, assignment_id: int, state: AssignmentState, *, expires_at: datetime | None = None) -> None:
         """Change a lease's state and, if given, its end."""
 
+    def answer_leases(self, sample_id: int, user_id: int) -> None:
+        """Every open lease of this person on that sample is answered."""
+
     def extend_assignments(self, project_id: int, user_id: int, expires_at: datetime) -> None:
         """Give every lease that this person holds in the project a new end."""
 

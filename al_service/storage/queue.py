@@ -169,6 +169,14 @@ class SqlQueueRows(SqlSelectionRows):
         if self._connection.execute(statement, {"wanted": assignment_id, "new_state": state}).rowcount == 0:
             raise _no_assignment(assignment_id)
 
+    def answer_leases(self, sample_id: int, user_id: int) -> None:
+        """Every open lease of this person on that sample is answered."""
+        of_sample = sa.select(samples.c.project_id).where(samples.c.id == sample_id).scalar_subquery()
+        mine = (assignments.c.project_id == of_sample) & (assignments.c.user_id == user_id)
+        asking = sa.exists().where(selections.c.id == assignments.c.selection_id, selections.c.sample_id == sample_id)
+        statement = sa.update(assignments).where(mine, OPEN_LEASE, asking)
+        self._connection.execute(statement.values(state=AssignmentState.ANSWERED))
+
     def extend_assignments(self, project_id: int, user_id: int, expires_at: datetime) -> None:
         """Give every lease that this person holds in the project a new end."""
         mine = (assignments.c.project_id == project_id) & (assignments.c.user_id == user_id)

@@ -76,6 +76,19 @@ def test_an_expired_lease_goes_to_somebody_else_and_the_late_answer_is_an_extra_
         assert [item.class_name for item in tx.annotations.active_of_sample(ids[0])] == ["dog", "cat"]
 
 
+def test_a_late_answer_also_answers_the_lease_that_the_same_person_got_meanwhile(loop: Loop, mia: User) -> None:
+    """A page that slept asks first and sends what it kept afterwards."""
+    ids = fill(loop, overlap=2)
+    [old] = lease(loop, mia)
+    loop.clock.advance(301)
+    fresh, second = lease(loop, mia, 2)
+    assert (fresh.sample.id, second.sample.id) == (old.sample.id, ids[1])
+    label(loop, old, mia)
+    assert [item.sample.id for item in lease(loop, mia, 2)] == ids[1:3]
+    with loop.services.store.read() as tx:
+        assert tx.queue.get_assignment(fresh.id).state is AssignmentState.ANSWERED
+
+
 def test_a_lease_that_is_over_cannot_be_renewed_and_a_live_one_can(loop: Loop, mia: User) -> None:
     fill(loop)
     [held] = lease(loop, mia)

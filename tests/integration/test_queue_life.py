@@ -120,7 +120,7 @@ def test_whatever_eight_threads_do_at_once(busy: Services, overlap: int) -> None
     together = Barrier(THREADS)
 
     def work(number: int) -> tuple[int, int]:
-        life, rng = Life(busy, "crowd", first.people, f"thread-{number}"), random.Random(number)
+        life, rng = Life(busy, "crowd", first.people, f"thread-{number}", alone=False), random.Random(number)
         together.wait()
         for _ in range(STEPS):
             life.act(rng)
@@ -128,7 +128,7 @@ def test_whatever_eight_threads_do_at_once(busy: Services, overlap: int) -> None
 
     with ThreadPoolExecutor(THREADS) as pool:
         done = list(pool.map(work, range(THREADS)))
-    assert all(given and said for given, said in done), done
+    assert min(map(sum, zip(*done, strict=True))) > 0, done
     must_hold(busy, "crowd", overlap=overlap, excluded=_given_up(busy, first))
 
 
@@ -139,10 +139,10 @@ def test_whatever_four_processes_do_at_once(busy: Services, database_url: str) -
         subprocess.Popen([*command, str(number), str(STEPS)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for number in range(PROCESSES)
     ]
-    for child in children:
-        out, error = child.communicate()
-        assert child.returncode == 0, error
-        assert min(int(word) for word in out.split()) > 0, out
+    ended = [(*child.communicate(), child.returncode) for child in children]
+    assert [code for _, _, code in ended] == [0] * PROCESSES, [error for _, error, _ in ended]
+    given_and_said = [[int(word) for word in out.split()] for out, _, _ in ended]
+    assert min(map(sum, zip(*given_and_said, strict=True))) > 0, given_and_said
     must_hold(busy, "crowd", overlap=1, excluded=_given_up(busy, first))
 
 
