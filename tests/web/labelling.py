@@ -3,7 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from al_service.domain.states import AnnotationKind
-from tests.web.browser import Site
+from tests.web.browser import Site, wait_until
 
 LABEL = "/projects/birds/label"
 CLASSES = ["sparrow", "finch", "robin"]
@@ -36,3 +36,10 @@ def expect_unsaved(page: Page, count: int) -> None:
 
 def said(site: Site, sample_id: int) -> list[tuple[AnnotationKind, str | None]]:
     return [(row.kind, row.class_name) for row in site.answers(sample_id)]
+
+
+def come_back(site: Site, page: Page) -> None:
+    """Leave the page and open it again once the server has the images back: what is still held would come first."""
+    page.goto(site.url)
+    wait_until(lambda: not site.holders("birds"))
+    page.goto(site.url + LABEL)

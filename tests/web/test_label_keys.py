@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from al_service.domain.states import AnnotationKind
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
-from tests.web.labelling import LABEL, birds, expect_in_view, expect_unsaved, in_view, said
+from tests.web.labelling import LABEL, birds, come_back, expect_in_view, expect_unsaved, in_view, said
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
 
@@ -100,7 +100,7 @@ def test_a_key_that_is_taken_can_be_swapped_and_all_say_so(site: Site, samples: 
     expect_unsaved(page, 0)
     assert said(site, samples[0]) == [(AnnotationKind.LABEL, "sparrow")]
     assert said(site, samples[1]) == [(AnnotationKind.FLAG, None)]
-    page.reload()
+    come_back(site, page)
     assert in_view(page) == samples[2]
     assert (cap(page, "sparrow"), cap(page, "Flag")) == ("F", "1")
     page.keyboard.press("?")

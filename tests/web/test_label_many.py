@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from al_service.domain.states import AnnotationKind
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
-from tests.web.labelling import LABEL, birds, expect_in_view, expect_unsaved, in_view, said
+from tests.web.labelling import LABEL, birds, come_back, expect_in_view, expect_unsaved, in_view, said
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
 
@@ -57,7 +57,7 @@ def test_buttons_are_for_classes_with_keys_and_those_chosen_last(
     expect_in_view(page, samples[7])
     expect_unsaved(page, 0)
     assert said(site, samples[0]) == said(site, samples[6]) == [(AnnotationKind.LABEL, "species 249")]
-    page.reload()
+    come_back(site, page)
     assert in_view(page) == samples[7]
     assert set(names(page)[:-KEYED]) == {"species 249", "species 030", "species 031", "species 032"}
     page.keyboard.press("/")
@@ -150,7 +150,7 @@ def test_guidelines_that_change_open_again_and_the_drawer_leaves_the_image_alone
     page.reload()
     expect(guide).to_contain_text("Second words.")
     site.services.projects.change("birds", {"guidelines": ""})
-    page.reload()
+    come_back(site, page)
     assert in_view(page) == ids[1]
     page.keyboard.press("i")
     expect(page.locator("#toast")).to_have_text("This project has no guidelines yet.")

@@ -6,7 +6,7 @@ from playwright.sync_api import Route, expect
 
 from al_service.domain.states import AnnotationKind
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
-from tests.web.labelling import LABEL, NETWORK_WORDS, birds, expect_in_view, expect_unsaved, in_view, said
+from tests.web.labelling import LABEL, NETWORK_WORDS, birds, come_back, expect_in_view, expect_unsaved, in_view, said
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
 
@@ -115,7 +115,7 @@ def test_undo_reaches_back_twenty_answers_also_after_a_reload(site: Site, visit:
         page.keyboard.press("1")
     expect_in_view(page, samples[21])
     expect_unsaved(page, 0)
-    page.reload()
+    come_back(site, page)
     assert in_view(page) == samples[21]
     expect(page.locator("#trail li")).to_have_count(20)
     for sample_id in reversed(samples[1:21]):
@@ -162,7 +162,7 @@ def test_an_answer_of_an_earlier_visit_is_looked_at_and_taken_back(site: Site, v
         expect_in_view(page, sample_id)
         page.keyboard.press("1")
     expect_unsaved(page, 0)
-    page.reload()
+    come_back(site, page)
     assert in_view(page) == samples[3]
     expect(page.locator("#trail li")).to_have_count(3)
     page.keyboard.press("ArrowLeft")
