@@ -77,7 +77,8 @@ def batch_bald(
         InvalidInputError: k outside 0..N, or joint_samples < 1.
 
     Cost: k joint_samples N M C multiplications at most, usually a small part of it. Memory beside the input: a few MB,
-    and 8 bytes a sample.
+    8 bytes a sample, 8 M joint_samples bytes and some 50 bytes for each of joint_samples C answers: 200 MB for 1,000
+    classes.
 
     Random: one draw from rng for each pick after the answers have become too many.
 
@@ -136,7 +137,8 @@ class _Answers:
 
     Attributes:
         chances: (S,) float64 weights; they sum to 1 while exact, and in expectation afterwards.
-        beliefs: (S, M) float64, rows sum to 1: how likely each pass is right, given the answer.
+        beliefs: (S, M) float64, rows sum to 1: how likely each pass is right, given the answer. None are kept once
+            nothing is left to learn.
         unknown: nats, the mean entropy of the beliefs; no gain is larger.
         is_exact: whether these are all answers.
     """
@@ -157,19 +159,26 @@ class _Answers:
         chances = (self.chances[:, None] * (self.beliefs @ q)).flatten()  # (S, C) -> (S C,)
         possible = chances.nonzero().flatten()
         chances = chances[possible]
-        beliefs = self.beliefs[possible // q.shape[1]] * q.T[possible % q.shape[1]]
-        beliefs /= beliefs.sum(1, keepdim=True)
-        unknown = _entropies(beliefs)
+        # All (S C, M) beliefs together may be large: those that are kept are computed again.
+        blocks = possible.split(max(1, _BLOCK_FLOATS // q.shape[0]))
+        unknown = torch.cat([_entropies(self._beliefs_after(q, block)) for block in blocks])
         remaining = chances * unknown
         total = float(remaining.sum())
         if self.is_exact and len(possible) <= joint_samples:
-            return _Answers(chances, beliefs, total, True)
+            return _Answers(chances, self._beliefs_after(q, possible), total, True)
         draws = min(joint_samples, max(_DRAWS_MIN, round(joint_samples * total / math.log(q.shape[0]))))
-        if total <= _SETTLED or len(possible) <= draws:
-            return _Answers(chances, beliefs, total, False)
+        if total <= _SETTLED:
+            return _Answers(chances[:0], self.beliefs[:0], total, False)
+        if len(possible) <= draws:
+            return _Answers(chances, self._beliefs_after(q, possible), total, False)
         drawn = _systematic(remaining / total, draws, rng)
         # Every draw stands for an equal part of what remains unknown.
-        return _Answers(total / draws / unknown[drawn], beliefs[drawn], total, False)
+        return _Answers(total / draws / unknown[drawn], self._beliefs_after(q, possible[drawn]), total, False)
+
+    def _beliefs_after(self, q: Tensor, answers: Tensor) -> Tensor:
+        """(n, M) after these of the S C answers, given by answer * C + class."""
+        beliefs = self.beliefs[answers // q.shape[1]] * q.T[answers % q.shape[1]]
+        return beliefs.div_(beliefs.sum(1, keepdim=True))
 
 
 class _Candidates:
