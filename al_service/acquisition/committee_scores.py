@@ -23,10 +23,12 @@ from al_service.acquisition.arrays import (
 )
 from al_service.acquisition.probability_scores import LEAST, entropy_nats, normalised_entropy, scaled
 from al_service.acquisition.score_registry import register
+from al_service.geometry.distances import row_slices
 
 # Mutual informations are sums of products by blocks, whose last digits depend on where a sample stands in its block.
 # Without them equal samples score equally.
 _EPIG_DECIMALS = 13
+_EPIG_TARGETS = 64  # at a time, or fewer where classes are many
 
 
 @register("predictive_entropy", "sampled_probabilities")
@@ -197,7 +199,8 @@ def epig(sampled: FloatArray, target_sampled: FloatArray) -> FloatArray:
     Raises:
         InvalidArrayError: as predictive_entropy, no targets, or another M or C.
 
-    Cost: O(N T C^2 M); blocks of at most 32 MB.
+    Cost: O(N T C^2 M). Memory beside the input: some ten blocks of at most 32 MB each, or of one sample's (M, C) where
+    that is larger.
 
     Source: Bickford Smith et al. 2023 (2304.08151).
 
@@ -262,9 +265,10 @@ def _vote_entropy(q: Tensor) -> Tensor:
 def _epig(passes: Tensor, targets: Tensor) -> Tensor:
     """Mutual informations from the covariances of probabilities over passes: joint = product of means + covariance."""
     samples, count, classes = passes.shape
-    rows = max(1, CHUNK_ELEMENTS // max(1, classes * classes * min(len(targets), 64)))
+    together = max(1, min(len(targets), _EPIG_TARGETS, CHUNK_ELEMENTS // (classes * max(classes, count))))
+    rows = max(1, CHUNK_ELEMENTS // (classes * max(classes * together, count)))
     total = torch.zeros(samples, dtype=torch.float64, device=passes.device)
-    for block in targets.split(64):
+    for block in targets.split(together):
         of_targets = scaled(block.to(torch.float64))
         target_mean = of_targets.mean(1)  # (T, M, C) -> (T, C)
         target_spread = (of_targets - target_mean[:, None]).transpose(0, 1).flatten(1) / count  # (M, T C)
@@ -273,9 +277,11 @@ def _epig(passes: Tensor, targets: Tensor) -> Tensor:
             q = scaled(part.to(torch.float64))
             mean = q.mean(1)  # (n, M, C) -> (n, C)
             spread = (q - mean[:, None]).transpose(1, 2).flatten(0, 1)  # (n C, M)
-            covariance = spread @ target_spread  # (n C, T C)
-            expected = mean.flatten()[:, None] * target_mean.flatten()
-            found = _divergence(expected, covariance.maximum(-expected)).sum(1)
+            found = q.new_zeros(len(spread))
+            for columns in row_slices(target_spread.shape[1], len(spread)):
+                covariance = spread @ target_spread[:, columns]  # (n C, T C), or fewer columns for very many classes
+                expected = mean.flatten()[:, None] * target_mean.flatten()[columns]
+                found += _divergence(expected, covariance.maximum(-expected)).sum(1)
             total[start : start + len(q)] += found.view(len(q), classes).sum(1)
             start += len(q)
     return (total / len(targets)).round(decimals=_EPIG_DECIMALS).clamp_(min=0)
