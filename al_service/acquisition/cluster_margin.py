@@ -27,7 +27,7 @@ from al_service.acquisition.arrays import (
 )
 from al_service.acquisition.k_means import assign
 from al_service.errors import InvalidInputError
-from al_service.geometry.distances import Centred
+from al_service.geometry.distances import Centred, evenly_spaced
 
 MARGIN_FACTOR = 10
 SAMPLES_MAX = 5_000
@@ -131,7 +131,7 @@ def agglomerate(
     """
     which = torch.arange(len(points), device=points.device) if which is None else which
     linked = min(len(points), samples_max)
-    some = (torch.arange(linked) * len(points) // max(1, linked)).to(points.device)
+    some = evenly_spaced(len(points), samples_max, points.device)
     count = max(1, linked // SAMPLES_PER_CLUSTER) if count is None else count
     if count == 1:
         return torch.zeros_like(which)
@@ -145,7 +145,7 @@ def agglomerate(
         return found[which]
     found = found.unique(return_inverse=True)[1]
     means = torch.stack([rows[found == cluster].mean(0) for cluster in range(int(found.max()) + 1)])
-    labels = assign(Centred(points[which], view.origin), means).labels
+    labels = assign(view.of(points[which]), means).labels
     place = torch.searchsorted(some, which).clamp_(max=linked - 1)
     return torch.where(some[place] == which, found[place], labels)
 
@@ -158,7 +158,7 @@ def _as_first_copies(rows: np.ndarray, linkage: AgglomerativeClustering) -> np.n
 
 def _joined(points: Tensor, centres: Tensor, which: Tensor) -> Tensor:
     view = Centred.on_mean(points)
-    return assign(Centred(points[which], view.origin), centres.to(torch.float32) - view.origin).labels
+    return assign(view.of(points[which]), view.seen(centres)).labels
 
 
 def _margins(outputs: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from al_service.acquisition.lazy_greedy import (
     lazy_greedy,
 )
 from al_service.acquisition.neighbour_lists import lists_of
-from al_service.geometry.distances import row_slices
+from al_service.geometry.distances import row_slices, units
 
 LIST_LENGTH = 64
 
@@ -74,9 +74,9 @@ def most_representative(
     if covered is not None and len(covered):
         best = _similarity_to_nearest(points, covered.to(points))
     if len(points) <= held_max:
-        units = _units(points)
+        directions = units(points)
         pool: DenseRepresentation | ListRepresentation = DenseRepresentation(
-            lambda some: _similarities(units[some], units), masses, best
+            lambda some: _similarities(directions[some], directions), masses, best
         )
     else:
         positions, distances = lists_of(points, LIST_LENGTH, "cosine")
@@ -91,20 +91,16 @@ def even_if_none(weights: Tensor | None, points: Tensor) -> Tensor:
     return weights.to(torch.float32)
 
 
-def _units(points: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(points.to(torch.float32))
-
-
-def _similarities(units: Tensor, others: Tensor) -> Tensor:
+def _similarities(directions: Tensor, others: Tensor) -> Tensor:
     """(n, D), (m, D) -> (n, m) in [0, 1]."""
-    return (units @ others.T).add_(1).div_(2).clamp_(0, 1)
+    return (directions @ others.T).add_(1).div_(2).clamp_(0, 1)
 
 
 def _similarity_to_nearest(points: Tensor, covered: Tensor) -> Tensor:
     """(N,) float32."""
     best = torch.zeros(len(points), dtype=torch.float32, device=points.device)
     for columns in row_slices(len(covered), points.shape[1]):
-        others = _units(covered[columns])
+        others = units(covered[columns])
         for part in row_slices(len(points), max(points.shape[1], len(others))):
-            torch.maximum(best[part], _similarities(_units(points[part]), others).amax(1), out=best[part])
+            torch.maximum(best[part], _similarities(units(points[part]), others).amax(1), out=best[part])
     return best

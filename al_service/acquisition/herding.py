@@ -17,10 +17,12 @@ from al_service.acquisition.facility_location import even_if_none
 from al_service.acquisition.k_means import check_weights
 from al_service.acquisition.lazy_greedy import HELD_SAMPLES_MAX, DenseRepresentation, lazy_greedy
 from al_service.errors import InvalidInputError
-from al_service.geometry.distances import Centred, row_slices, squared_distances, squared_to_nearest
+from al_service.geometry.distances import Centred, evenly_spaced, row_slices, squared_distances, squared_to_nearest
 
 # Pairs among these many evenly spaced samples say what the usual distance is.
 _MEDIAN_SAMPLES = 1024
+# Widths below this, or above its inverse, count as it: powers of two beyond are no float32.
+_NARROWEST = 1e-36
 
 
 def herding(
@@ -91,13 +93,14 @@ def most_herding(
     covered = points[:0] if covered is None else covered.to(points)
     if width is None:
         width = kernel_width(points, covered, weighted=weights is not None)
-    some = _evenly_spaced(len(points), max(k, samples_max)).to(points.device)
+    some = evenly_spaced(len(points), max(k, samples_max), points.device)
     sampled = len(some) < len(points)
     view = Centred.on_mean(points[some] if sampled else points)
+    width *= view.scale
     rows = view.rows(slice(None))
     best = torch.zeros(len(view), dtype=torch.float32, device=points.device)
     if len(covered):
-        best = kernel(squared_to_nearest(view, covered.to(torch.float32) - view.origin), width)
+        best = kernel(squared_to_nearest(view, view.seen(covered)), width)
     masses = even_if_none(None if weights is None else weights[some], rows)
     pool = DenseRepresentation(lambda these: kernel(squared_distances(rows[these], rows), width), masses, best)
     positions, gains = lazy_greedy(pool, len(view), k, points.device)
@@ -117,16 +120,19 @@ def kernel_width(points: Tensor, covered: Tensor, *, weighted: bool) -> float:
         smallest = _smallest_distance(covered)
         if smallest > 0:
             return smallest
-    some = Centred.on_mean(points[_evenly_spaced(len(points), _MEDIAN_SAMPLES).to(points.device)])
+    some = Centred.on_mean(points[evenly_spaced(len(points), _MEDIAN_SAMPLES, points.device)])
     rows = some.rows(slice(None))
     squared = squared_distances(rows, rows)
     apart = squared[squared > 0]
-    return float(apart.median().sqrt()) if len(apart) else 1.0
+    return float(apart.median().sqrt()) / some.scale if len(apart) else 1.0
 
 
 def kernel(squared: Tensor, width: float) -> Tensor:
-    """exp(-squared / width^2); exactly 1 for the same place."""
-    return (squared / -(width * width)).exp_()
+    """exp(-squared / width^2); exactly 1 for the same place, however narrow the kernel is."""
+    width = min(max(width, _NARROWEST), 1 / _NARROWEST)
+    # Divided by a power of two first, which changes no digit: the square of a width need not be a float32.
+    power = 2.0 ** math.frexp(width)[1]
+    return (squared * (1 / power)).div_(-(width * (width / power))).exp_()
 
 
 def _smallest_distance(points: Tensor) -> float:
@@ -138,10 +144,4 @@ def _smallest_distance(points: Tensor) -> float:
         for _, others in view.blocks(len(rows)):
             squared = squared_distances(rows, others)
             smallest = min(smallest, float(torch.where(squared > 0, squared, torch.inf).min()))
-    return math.sqrt(smallest) if math.isfinite(smallest) else 0.0
-
-
-def _evenly_spaced(count: int, most: int) -> Tensor:
-    """At most that many of `count` positions, rising."""
-    some = min(count, most)
-    return torch.arange(some) * count // max(1, some)
+    return math.sqrt(smallest) / view.scale if math.isfinite(smallest) else 0.0

@@ -27,7 +27,7 @@ from al_service.acquisition.arrays import (
     check_scores,
     in_kind_of,
 )
-from al_service.geometry.distances import Centred, squared_distances, squared_to_rows
+from al_service.geometry.distances import Centred, fitting_scale, squared_distances, squared_to_rows
 
 SAMPLES_PER_CLUSTER = 256
 # Below this many samples nothing is gained by drawing some.
@@ -89,7 +89,7 @@ def k_means(embeddings: FloatArray, k: int, weights: FloatArray | None = None, *
 
 
 def check_weights(weights: FloatArray | None, points: Tensor) -> Tensor | None:
-    """(N,) weights beside (N, D) checked embeddings, or None.
+    """(N,) weights beside (N, D) checked embeddings, or None; times a power of two where sums would not be numbers.
 
     Raises:
         InvalidArrayError: not (N,), of another length, NaN, infinity, or below 0; names the first such row.
@@ -103,7 +103,8 @@ def check_weights(weights: FloatArray | None, points: Tensor) -> Tensor | None:
     if len(below):
         row = int(below[0])
         raise InvalidArrayError(f"weights[{row}] is {float(masses[row]):.3g}, expected 0 or more")
-    return masses.to(points.device)
+    scale = fitting_scale(masses)
+    return (masses if scale == 1 else masses * scale).to(points.device)
 
 
 def medoids(points: Tensor, k: int, weights: Tensor | None, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -167,7 +168,7 @@ def _drawn(count: int, some: int, rng: np.random.Generator) -> Tensor:
 
 def _part(view: Centred, masses: Tensor, which: Tensor) -> tuple[Centred, Tensor]:
     which = which.to(masses.device)
-    return Centred(view.points[which], view.origin), masses[which]
+    return view.of(view.points[which]), masses[which]
 
 
 def seeds(view: Centred, k: int, masses: Tensor, rng: np.random.Generator) -> Tensor:
@@ -182,6 +183,9 @@ def seeds(view: Centred, k: int, masses: Tensor, rng: np.random.Generator) -> Te
             break
         proposed = _draw(mass, rng.random(_PROPOSALS))
         accepted = _accepted(view.rows(proposed), nearest[proposed], rng.random(_PROPOSALS), k - len(chosen))
+        if not accepted:
+            # Of proposals apart from all seeds the first always is, so there is none: mass is down to rounding.
+            break
         _lower(nearest, view, proposed[accepted])
         chosen = torch.cat([chosen, proposed[accepted]])
     return chosen
@@ -271,7 +275,7 @@ def _sums(view: Centred, labels: Tensor, masses: Tensor, count: int) -> tuple[Te
     for part, rows in view.blocks(count):
         ordered, order = torch.sort(labels[part], stable=True)
         firsts = torch.searchsorted(ordered, clusters)
-        # Adding by index is slow on a CPU and has no order on a GPU.
+        # Adding whole rows by index is slow on a CPU. Weights are one number a row; on a GPU their order may differ.
         shares = masses[part][order].to(torch.float32)
         sums += torch.nn.functional.embedding_bag(order, rows, firsts, mode="sum", per_sample_weights=shares)
         weight.index_add_(0, labels[part], masses[part])

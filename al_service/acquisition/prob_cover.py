@@ -30,7 +30,7 @@ from al_service.acquisition.arrays import (
 from al_service.acquisition.k_center import farthest_first
 from al_service.acquisition.k_means import assign, lloyd
 from al_service.errors import InvalidInputError
-from al_service.geometry.distances import Centred, row_slices, squared_distances, squared_to_nearest
+from al_service.geometry.distances import Centred, evenly_spaced, row_slices, squared_distances, squared_to_nearest
 
 CLUSTERS = 10
 PURITY = 0.95
@@ -105,17 +105,17 @@ def radius(points: Tensor, clusters: int = CLUSTERS, purity: float = PURITY) -> 
         points: (N, D), N >= 1, checked.
     """
     view = Centred.on_mean(points)
-    some = points[_evenly_spaced(len(points), _CLUSTER_SAMPLES).to(points.device)]
+    some = points[evenly_spaced(len(points), _CLUSTER_SAMPLES, points.device)]
     first, _ = farthest_first(some, min(clusters, len(some)), None)
     masses = torch.ones(len(some), dtype=torch.float64, device=points.device)
-    centres = some[first].to(torch.float32) - view.origin
-    centres = lloyd(Centred(some, view.origin), centres, masses, gain_least=_GAIN_LEAST)
+    sampled = view.of(some)
+    centres = lloyd(sampled, sampled.rows(first), masses, gain_least=_GAIN_LEAST)
     labels = assign(view, centres).labels
-    looked_at = _evenly_spaced(len(points), PURITY_SAMPLES).to(points.device)
+    looked_at = evenly_spaced(len(points), PURITY_SAMPLES, points.device)
     squared = _squared_to_other_clusters(view, looked_at, labels)
     impure = min(math.floor((1 - purity) * len(squared) + 1e-9), len(squared) - 1)
     bound = squared.sqrt().sort().values[impure]
-    return float(torch.nextafter(bound, torch.zeros_like(bound))) if math.isfinite(bound) else math.inf
+    return float(torch.nextafter(bound, torch.zeros_like(bound))) / view.scale if math.isfinite(bound) else math.inf
 
 
 def _squared_to_other_clusters(view: Centred, looked_at: Tensor, labels: Tensor) -> Tensor:
@@ -144,9 +144,10 @@ def most_covering(points: Tensor, k: int, covered: Tensor | None, delta: float) 
     picks: list[int] = []
     counts: list[int] = []
     if k:
+        delta *= view.scale
         balls = _Balls(view, delta)
         if covered is not None and len(covered):
-            near = squared_to_nearest(view, covered.to(torch.float32).to(points.device) - view.origin)
+            near = squared_to_nearest(view, view.seen(covered))
             balls.cover((near <= delta * delta).nonzero().flatten().cpu().numpy())
         while len(picks) < k:
             best = int(balls.degrees.argmax())
@@ -224,9 +225,3 @@ def _products_less(rows: Tensor, others: Tensor, sizes: Tensor) -> Tensor:
     """(n, D), (m, D), (m,) -> (n, m) products less half the others' sizes, which go along as one more column."""
     left = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
     return left @ torch.cat([others, -sizes[:, None] / 2], 1).T
-
-
-def _evenly_spaced(count: int, most: int) -> Tensor:
-    """At most that many of `count` positions, rising."""
-    some = min(count, most)
-    return torch.arange(some) * count // max(1, some)

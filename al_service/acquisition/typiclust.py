@@ -11,7 +11,7 @@ from torch import Tensor
 from al_service.acquisition.arrays import FloatArray, IntArray, check_count, check_embeddings, in_kind_of
 from al_service.acquisition.k_means import assign, centroids
 from al_service.errors import InvalidInputError
-from al_service.geometry.distances import Centred, mean_row, row_slices, squared_distances
+from al_service.geometry.distances import Centred, row_slices, squared_distances
 
 CLUSTERS_MAX = 500
 NEIGHBOURS_MAX = 20
@@ -80,8 +80,8 @@ def most_typical(
         return torch.empty(0, dtype=torch.int64, device=points.device), torch.empty(0, device=points.device)
     covered = points[:0] if covered is None else covered.to(points)
     count = min(len(covered) + k, clusters_max, len(points) + len(covered))
-    view = Centred(points, mean_row(points))
-    everything = view if not len(covered) else Centred(torch.cat([points, covered]), view.origin)
+    view = Centred.on_mean(points)
+    everything = view if not len(covered) else view.of(torch.cat([points, view.in_reach(covered)]))
     labels = assign(everything, centroids(everything, count, None, rng)).labels
     known = torch.bincount(labels[len(points) :], minlength=count)
     members = _members(labels[: len(points)], count)
@@ -90,7 +90,7 @@ def most_typical(
 
 
 def densest(view: Centred, members: Tensor, neighbours_max: int = NEIGHBOURS_MAX) -> tuple[int, float]:
-    """Where in the members the lowest mean distance to the min(20, n / 2) nearest is, and that distance."""
+    """Where the lowest mean distance to the min(20, n / 2) nearest members is, and that distance, unscaled."""
     count = len(members)
     near = max(1, min(neighbours_max, count // 2))
     if count == 1:
@@ -104,7 +104,7 @@ def densest(view: Centred, members: Tensor, neighbours_max: int = NEIGHBOURS_MAX
         first = int(means.argmin())
         if float(means[first]) < best:
             best, place = float(means[first]), part.start + first
-    return place, best
+    return place, best / view.scale
 
 
 def _members(labels: Tensor, count: int) -> list[Tensor]:
@@ -130,4 +130,4 @@ def _in_turns(view: Centred, k: int, members: list[Tensor]) -> tuple[Tensor, Ten
             members[cluster] = torch.cat([free[:place], free[place + 1 :]])
         if len(picks) == before:
             least = 1
-    return torch.stack(picks), torch.tensor(distances, dtype=torch.float32, device=view.points.device)
+    return torch.stack(picks), torch.tensor(distances, dtype=torch.float64, device=view.points.device).to(torch.float32)

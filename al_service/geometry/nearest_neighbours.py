@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from al_service.errors import InvalidInputError
+from al_service.geometry.distances import units
 
 METRICS = ("cosine", "euclidean")
 # 2,048 x 8,192 similarities are 64 MB.
@@ -130,10 +131,11 @@ def _prepared(embeddings: Any, rows: Any, centre: Tensor | None, device: str | t
     values = embeddings[rows]
     if not isinstance(values, Tensor):
         values = torch.from_numpy(np.array(values))  # a copy, since torch cannot wrap read-only memory
-    values = values.to(device).float()
+    # Directions are taken of values beyond float32 too; distances are not.
+    values = values.to(device) if centre is None else values.to(device, torch.float32)
     if not bool(values.isfinite().all()):
         raise InvalidNeighboursError("embeddings hold NaN or infinity; embed those samples again")
-    return torch.nn.functional.normalize(values) if centre is None else values - centre
+    return units(values) if centre is None else values - centre
 
 
 def _centre(references: Any, device: str | torch.device) -> Tensor:

@@ -153,6 +153,24 @@ class TestEverySelector:
             np.testing.assert_array_equal(array, kept)
 
     @every_selector
+    @pytest.mark.parametrize("kind", [np.float32, np.float64])
+    @pytest.mark.parametrize("k", [9, 40])
+    def test_the_unit_of_embeddings_does_not_matter(self, selector, kind, k):
+        inputs = arrays_of(selector, features(80, 1).astype(np.float32).astype(np.float64))
+
+        def scaled(factor: float) -> list[int]:
+            given = [(one * factor).astype(kind) if name == "embeddings" else one for name, one in named(inputs)]
+            drawn = {"rng": np.random.default_rng(0)} if selector.draws else {}
+            return selector.function(*given, k, **drawn).tolist()
+
+        def named(arrays: list[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+            return list(zip(selector.needs, arrays, strict=True))
+
+        assert scaled(2.0**60) == scaled(2.0**-60) == scaled(1.0)
+        for factor in (1e30, 1e-30, *((1e200, 1e307, 1e-320) if kind is np.float64 else (2e37, 1e-42))):
+            assert len(set(scaled(factor))) == k
+
+    @every_selector
     def test_what_is_labelled_is_not_asked_again(self, selector):
         if not selector.takes_labelled:
             return

@@ -59,3 +59,13 @@ def test_lists_take_weights_labels_and_all_of_the_pool():
     heavy = torch.cat([torch.full((100,), 0.1), torch.ones(80)])
     assert int(most_representative(rows, 1, heavy, None, held_max=10)[0]) >= 100
     assert int(most_representative(rows, 1, heavy, rows[100:], held_max=10)[0]) < 100
+
+
+@pytest.mark.parametrize("held_max", [16_384, 50])
+@pytest.mark.parametrize("unit", [1e-13, 1e-300, 1e200])
+def test_only_directions_count_however_long_the_rows_are(held_max, unit):
+    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(120, 6)))
+    covered = torch.from_numpy(np.random.default_rng(1).normal(size=(4, 6)))
+    expected, _ = most_representative(rows, 20, None, covered, held_max=held_max)
+    found, _ = most_representative(rows * unit, 20, None, covered * unit, held_max=held_max)
+    assert found.tolist() == expected.tolist()

@@ -78,3 +78,24 @@ def test_a_width_that_is_none_is_refused(width):
 def test_weights_of_another_length_are_refused():
     with pytest.raises(InvalidArrayError, match="weights have 3 rows for 5"):
         herding(np.ones((5, 2)), 2, np.ones(3))
+
+
+@pytest.mark.parametrize("width", [1e-24, 1e-300, 5e-324])
+def test_a_kernel_far_narrower_than_all_distances_covers_nothing_but_the_sample(width):
+    line = np.array([[0.0], [1.0], [1.0], [9.0]])
+    assert herding(line, 4, width=width).tolist() == [1, 0, 3, 2]
+
+
+@pytest.mark.parametrize("unit", [2.0**-70, 2.0**70])
+def test_a_width_is_in_units_of_the_embeddings_however_large(unit):
+    rows, labelled = blobs((30, 20)), blobs((5,), 3)
+    expected = herding(rows, 12, None, labelled, width=3.0)
+    np.testing.assert_array_equal(herding(rows * unit, 12, None, labelled * unit, width=3.0 * unit), expected)
+    torch_rows, covered = torch.from_numpy(rows), torch.from_numpy(labelled)
+    width = kernel_width(torch_rows, covered, weighted=True)
+    assert kernel_width(torch_rows * unit, covered * unit, weighted=True) == width * unit
+
+
+def test_labels_beyond_all_proportion_cover_nothing():
+    rows = blobs((30, 20))
+    np.testing.assert_array_equal(herding(rows, 9, labelled=np.full((2, 4), 1e300)), herding(rows, 9))

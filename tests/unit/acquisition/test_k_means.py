@@ -117,3 +117,22 @@ def test_nearly_as_many_clusters_as_samples():
     rows = rng().normal(size=(1500, 16))
     chosen = k_means(rows, 1490, rng=rng())
     assert len(set(chosen.tolist())) == 1490
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_values_whose_squares_are_no_float32_give_the_same_seeds(seed):
+    rows = rng().normal(size=(60, 5)).astype(np.float32)
+    found = k_means(rows * np.float32(2.0**63), 12, rng=rng(seed))
+    np.testing.assert_array_equal(found, k_means(rows, 12, rng=rng(seed)))
+
+
+def test_seeds_end_where_no_distance_is_a_number():
+    view = Centred(torch.randn(60, 5, generator=torch.Generator().manual_seed(0)) * 1e19, torch.zeros(5))
+    found = seeds(view, 12, torch.ones(60, dtype=torch.float64), rng(2))
+    assert 1 <= len(found) <= 12 and len(set(found.tolist())) == len(found)
+
+
+@pytest.mark.parametrize("unit", [2.0**1000, 2.0**-1000])
+def test_the_unit_of_weights_does_not_matter(unit):
+    rows, weights = blobs((20, 30)), rng().random(50)
+    np.testing.assert_array_equal(k_means(rows, 9, weights * unit, rng=rng()), k_means(rows, 9, weights, rng=rng()))

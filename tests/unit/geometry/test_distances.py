@@ -1,5 +1,7 @@
 """Distances in blocks against distances one by one, and where they are exactly nothing."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +10,13 @@ from hypothesis import strategies as st
 
 from al_service.geometry.distances import (
     Centred,
+    evenly_spaced,
     mean_row,
     row_slices,
     squared_distances,
     squared_to_nearest,
     squared_to_rows,
+    units,
 )
 
 
@@ -65,3 +69,41 @@ def test_a_pool_is_read_in_blocks_no_longer_than_the_columns_allow():
 def test_the_nearest_of_none_is_infinitely_far():
     view = Centred.on_mean(torch.ones((3, 2)))
     assert squared_to_nearest(view, torch.empty((0, 2))).tolist() == [np.inf] * 3
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("exponent", [-100, -60, 60, 120])
+def test_large_and_tiny_values_are_seen_as_ordinary_ones_are(kind, exponent):
+    points = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)).to(kind)
+    near, far = Centred.on_mean(points), Centred.on_mean(points * 2.0**exponent)
+    assert near.scale == 1 and math.frexp(far.scale)[0] == 0.5
+    ratio = far.scale * 2.0**exponent
+    assert torch.equal(far.rows(slice(None)), near.rows(slice(None)) * ratio)
+    assert torch.equal(far.seen(points[:3] * 2.0**exponent), far.rows(slice(3)))
+
+
+@pytest.mark.parametrize("largest", [5e-324, 1e-310, 1e-200, 1e200, 1.7e308])
+def test_the_scale_is_a_number_and_so_are_squares_for_every_largest_value(largest):
+    points = torch.tensor([[largest], [-largest], [0.0]], dtype=torch.float64)
+    squared = Centred.on_mean(points).rows(slice(None)).square()
+    assert bool((squared[:2] > 0).all()) and bool(squared.isfinite().all())
+
+
+def test_rows_out_of_proportion_end_where_their_squares_are_numbers():
+    view = Centred.on_mean(torch.randn(9, 2, generator=torch.Generator().manual_seed(0)))
+    for far in (torch.tensor([[1e300, 0.0]], dtype=torch.float64), torch.tensor([[3e38, -3e38]])):
+        nearest = squared_to_nearest(view, view.seen(far))
+        assert bool(nearest.isfinite().all()) and float(nearest.min()) > 1e29
+
+
+@pytest.mark.parametrize("length", [5e-324, 1e-200, 1.0, 1e300])
+def test_units_have_the_direction_of_rows_of_any_length(length):
+    rows = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]], dtype=torch.float64) * length
+    assert units(rows).tolist() == [[1, 0], [-1, 0], [0, 0]]
+
+
+def test_evenly_spaced_positions_are_distinct_and_all_where_there_are_few():
+    assert evenly_spaced(5, 9).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(0, 9).tolist() == evenly_spaced(9, 0).tolist() == []
+    spaced = evenly_spaced(1000, 300)
+    assert len(spaced.unique()) == 300 and set(spaced.diff().tolist()) == {3, 4}
