@@ -222,9 +222,8 @@ def check_sample_ids(sample_ids: Sequence[int] | Sequence[str] | np.ndarray) -> 
     Raises:
         InvalidArrayError: an id occurs twice, or ids are of another or of mixed types.
     """
-    # Large pools come as arrays: no look at every id by itself.
-    is_whole_numbers = isinstance(sample_ids, np.ndarray) and sample_ids.dtype.kind in "iu" and sample_ids.ndim == 1
-    if is_whole_numbers and len(np.unique(sample_ids)) == len(sample_ids):
+    # Large pools come as arrays of whole numbers: no look at every id by itself.
+    if isinstance(sample_ids, np.ndarray) and _are_distinct_whole_numbers(sample_ids):
         return tuple(sample_ids.tolist())
     ids = tuple(sample_ids.tolist() if isinstance(sample_ids, np.ndarray | Tensor) else sample_ids)
     plain = tuple(int(one) if isinstance(one, np.integer) else one for one in ids)
@@ -236,6 +235,10 @@ def check_sample_ids(sample_ids: Sequence[int] | Sequence[str] | np.ndarray) -> 
         repeated = Counter(plain).most_common(1)[0][0]
         raise InvalidArrayError(f"sample_ids hold {repeated!r} twice; every sample may be in the pool once")
     return plain
+
+
+def _are_distinct_whole_numbers(ids: np.ndarray) -> bool:
+    return ids.dtype.kind in "iu" and ids.ndim == 1 and len(np.unique(ids)) == len(ids)
 
 
 def _check_shape(tensor: Tensor, axes: tuple[str, ...], name: str) -> None:

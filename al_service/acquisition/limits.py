@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from al_service.acquisition.candidates import Candidates, Choice, Chooser, Options
-from al_service.geometry.distances import Centred, squared_distances, squared_to_nearest
+from al_service.geometry.distances import Centred, evenly_spaced, squared_distances, squared_to_nearest
 
 # So many samples of the pool say what a usual distance is.
 _USUAL_SAMPLES = 1024
@@ -26,7 +26,8 @@ def within_limits(
     """As `choose`, within class_cap and duplicate_radius as far as the pool allows."""
     if k == 0 or (options.class_cap == 1 and options.duplicate_radius == 0):
         return choose(candidates, k, options, rng)
-    classes = _Classes(candidates, math.ceil(options.class_cap * k))
+    # Less a hair: 0.07 * 100 is a little more than 7 in binary.
+    classes = _Classes(candidates, math.ceil(options.class_cap * k - 1e-9))
     nearby = _Nearby(candidates, options.duplicate_radius)
     first: Choice | None = None
     accepted, refused = _Picks(), _Picks()
@@ -42,7 +43,10 @@ def within_limits(
         free = left.free[~torch.isin(left.free, choice.positions)]
         free = nearby.without_those_near(free[classes.is_open(free)], new)
         left = replace(left, taken=torch.cat([left.taken, new]), free=free)
-    _fill(choose, candidates, k, options, rng, accepted, refused)
+    accepted.take_from(refused, k - len(accepted))
+    if len(accepted) < k:
+        first = _fill(choose, candidates, k, options, rng, accepted, first)
+    assert first is not None  # k is not 0
     return accepted.as_choice(first)
 
 
@@ -53,18 +57,19 @@ def _fill(
     options: Options,
     rng: np.random.Generator,
     accepted: "_Picks",
-    refused: "_Picks",
-) -> None:
-    """Fill what is left of the batch: with what was turned away, then with whatever the strategy likes best."""
-    accepted.take_from(refused, k - len(accepted))
-    missing = k - len(accepted)
-    if missing:
-        chosen = torch.tensor(accepted.positions, dtype=torch.int64)
-        free = candidates.free[~torch.isin(candidates.free, chosen)]
-        rest = replace(candidates, taken=torch.cat([candidates.taken, chosen]), free=free)
-        choice = choose(rest, missing, options, rng)
-        for at in range(len(choice.positions)):
-            accepted.add(choice, at)
+    first: Choice | None,
+) -> Choice:
+    """Fill what is left of the batch with whatever the strategy likes best; the first choice of all, which may be this.
+
+    With `first`, the samples taken before this call still have their scores and the strategy its say of the whole.
+    """
+    chosen = torch.tensor(accepted.positions, dtype=torch.int64)
+    free = candidates.free[~torch.isin(candidates.free, chosen)]
+    rest = replace(candidates, taken=torch.cat([candidates.taken, chosen]), free=free)
+    choice = choose(rest, k - len(accepted), options, rng)
+    for at in range(len(choice.positions)):
+        accepted.add(choice, at)
+    return first or choice
 
 
 class _Picks:
@@ -85,13 +90,13 @@ class _Picks:
         for choice, at in other._parts[: max(0, count)]:
             self.add(choice, at)
 
-    def as_choice(self, first: Choice | None) -> Choice:
+    def as_choice(self, first: Choice) -> Choice:
         return Choice(
             torch.tensor(self.positions, dtype=torch.int64),
             [choice.scores[at] for choice, at in self._parts],
             [choice.reasons[at] for choice, at in self._parts],
-            [] if first is None else first.scores_of_taken,
-            {} if first is None else first.facts,
+            first.scores_of_taken,
+            first.facts,
         )
 
 
@@ -153,14 +158,14 @@ class _Nearby:
         if near is None or not len(near):
             return positions
         view = Centred.on_mean(self._embeddings[positions.to(self._embeddings.device)])
-        squared = squared_to_nearest(view, near.to(torch.float32) - view.origin)
-        return positions[(squared > self.radius**2).cpu()]
+        squared = squared_to_nearest(view, view.seen(near))
+        return positions[(squared > (self.radius * view.scale) ** 2).cpu()]
 
 
 def _usual_distance(embeddings: Tensor) -> float:
     """Median distance between evenly spaced samples of the pool that are not in one place; 0 where all are."""
-    some = torch.arange(min(len(embeddings), _USUAL_SAMPLES)) * len(embeddings) // min(len(embeddings), _USUAL_SAMPLES)
-    rows = Centred.on_mean(embeddings[some.to(embeddings.device)]).rows(slice(None))
+    view = Centred.on_mean(embeddings[evenly_spaced(len(embeddings), _USUAL_SAMPLES, embeddings.device)])
+    rows = view.rows(slice(None))
     squared = squared_distances(rows, rows)
     apart = squared[squared > 0]
-    return float(apart.median().sqrt()) if len(apart) else 0.0
+    return float(apart.median().sqrt()) / view.scale if len(apart) else 0.0
