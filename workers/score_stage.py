@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from al_service.acquisition.scored_pool import ScoredPool
+from al_service.acquisition.scored_pool import ScoredPool, first_look_size
 from al_service.domain.records import ModelRecord, Round
 from al_service.domain.states import Stage
 from al_service.domain.strategy_names import STRATEGIES
@@ -31,9 +31,7 @@ from workers.models import scoring_network, starting_network
 from workers.round_inputs import class_indices, precision_of, read_round_inputs, round_of
 from workers.running import JobRun
 
-#: Images that a first look takes in: enough for clusters to be those of the pool, seconds on a CPU at 32 px.
-FIRST_LOOK_SAMPLES = 10_000
-#: Second word of the seed of that draw; see select_stage.
+#: Second word of the seed of the draw of a first look, and of proposals; see select_stage.
 FIRST_LOOK_DRAW = 3
 PROPOSAL_DRAW = 4
 
@@ -70,7 +68,7 @@ def _look_first(context: WorkerContext, run: JobRun, record: Round) -> None:
     inputs = read_round_inputs(context, run)
     with context.services.store.read() as tx:
         pool = tx.samples.selectable(record.project_id)
-    most = max(FIRST_LOOK_SAMPLES, 2 * record.config.labels_per_round)
+    most = first_look_size(record.config.labels_per_round)
     drawn = np.sort(np.random.default_rng([record.seed, FIRST_LOOK_DRAW]).permutation(len(pool))[:most])
     some = [pool[position] for position in drawn]
     try:

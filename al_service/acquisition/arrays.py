@@ -4,6 +4,7 @@ Public functions of this room accept numpy arrays and torch tensors of any devic
 kind they were given. No score and no selector checks anything by itself.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -112,10 +113,12 @@ def to_tensor(array: FloatArray, name: str) -> Tensor:
         raise InvalidArrayError(f"{name} has dtype {array.dtype}, expected real numbers")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    # torch warns about read-only memory and refuses negative strides; a copy of such an array has neither.
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()
-    return torch.from_numpy(array)
+    if any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch refuses them
+    with warnings.catch_warnings():
+        # Nothing writes to it, so read-only memory is as good: a mapped file is not copied whole.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
+        return torch.from_numpy(array)
 
 
 def in_kind_of(result: Tensor, array: FloatArray) -> Any:

@@ -17,6 +17,7 @@ from al_service.acquisition.arrays import PoolArrays, Selection
 from al_service.acquisition.ranking import random_choice
 from al_service.errors import InvalidInputError
 
+_FIRST_LOOK_LEAST = 10_000
 _BY_SAMPLE = ("probabilities", "embeddings", "sampled_probabilities")
 
 
@@ -222,3 +223,15 @@ class ScoredPool:
             reasons=(*({"code": "random"} for _ in slice_), *picks.reasons),
             facts=picks.facts,
         )
+
+
+def first_look_size(batch: int) -> int:
+    """Samples that a first look takes in, before there is a model: enough to know a pool, few enough to wait for.
+
+    Args:
+        batch: samples that are wanted of them.
+
+    >>> first_look_size(50), first_look_size(20_000)
+    (10000, 40000)
+    """
+    return max(_FIRST_LOOK_LEAST, 2 * batch)

@@ -67,7 +67,7 @@ _TABLE = (
     Selector("typiclust", ("embeddings",), typiclust, draws=True, takes_labelled=True),
     Selector("prob_cover", ("embeddings",), prob_cover, takes_labelled=True),
     Selector("herding", ("embeddings",), herding, takes_labelled=True),
-    Selector("facility_location", ("embeddings",), facility_location),
+    Selector("facility_location", ("embeddings",), facility_location, takes_labelled=True),
     Selector("class_quota", ("probabilities", "scores"), class_quota),
 )
 _REGISTRY = {selector.name: selector for selector in _TABLE}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from al_service.acquisition.scored_pool import ScoredPool
+from al_service.acquisition.scored_pool import ScoredPool, first_look_size
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.strategy_names import STRATEGIES
 from al_service.learning import networks, round_model
@@ -38,8 +38,6 @@ UNCERTAIN = 12
 #: Pixels up to here are held in memory by a run.
 IN_MEMORY_BYTES = 256 * 2**20
 _CLASSES_TO_TRAIN = 2
-#: As the service: images that a first look takes in.
-FIRST_LOOK_SAMPLES = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,11 +207,11 @@ class _Run:
 
     def _first_look(self, free: np.ndarray) -> ScoredPool:
         """What a strategy with a cold start sees before there is a model, as in the service's first round."""
-        known = self.material.embeddings
-        looked_at, labelled = free, self.labelled
+        known, labelled = self.material.embeddings, self.labelled
+        most = first_look_size(self.plan.batch)
+        looked_at = np.sort(np.random.default_rng([self.seed, 1]).permutation(free)[:most])
         if known is None:
             network = starting_network(self.data, self.config, self.seed)
-            looked_at = np.sort(np.random.default_rng([self.seed, 1]).permutation(free)[:FIRST_LOOK_SAMPLES])
             pixels = pixels_at(self.data, np.concatenate([looked_at, labelled]))
             both = embed(network, pixels, device=self.material.device, precision=precision_of(self.config))
             rows, seen = both[: len(looked_at)], both[len(looked_at) :]
