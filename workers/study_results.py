@@ -18,8 +18,8 @@ from al_service.simulation.words import entry, headline_words, lead_words
 
 #: Said with every study of a project.
 CAVEAT = (
-    "These images were chosen and labelled before, partly by a strategy. Among them chance does better than it would "
-    "in the whole pool, so the savings shown here are usually smaller than those over the whole pool."
+    "Where images were chosen by a strategy before they were labelled, chance does better among them than it would in "
+    "the whole pool, and the savings shown here are smaller than those over the whole pool."
 )
 
 

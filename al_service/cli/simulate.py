@@ -121,9 +121,10 @@ def cores() -> int:
 
 
 def _print(result: dict[str, Any], out: Path) -> None:
-    from al_service.simulation.words import headline_words
+    from al_service.simulation.words import headline_words, lead_words
 
     click.echo(headline_words(result))
+    click.echo(lead_words(result))
     rows = [
         (
             one["strategy"],

@@ -188,7 +188,8 @@ def _plan(tx: Transaction, project: Project, asked: Asked) -> Plan:
             f"budget is {plan.budget} and initial is {plan.initial}: nothing would be left to choose; give a budget of "
             f"{plan.initial + plan.batch} or more"
         )
-    return plan
+    # Beyond the pool there is nothing to choose; the count of models, asked for with every list, stays small.
+    return plan.within(facts["pool"])
 
 
 def _check_labels(project: Project, facts: dict[str, int]) -> None:

@@ -288,6 +288,7 @@ def _method(result: Mapping[str, Any]) -> str:
     first = (
         f"{config['initial']:,} labels drawn at random" if config["initial"] else "an empty start: nothing is labelled"
     )
+    split = "" if data["test"] == "given" else "split, "
     facts = [
         ("Images", str(data["name"])),
         ("Pool", f"{_numbers(data['pool_images'])} images, of which labels are taken"),
@@ -300,7 +301,7 @@ def _method(result: Mapping[str, Any]) -> str:
         ("By chance", f"{settings['random_fraction']:.0%} of each batch is drawn at random, as the service does"),
         (
             "Repetitions",
-            f"{len(config['seeds'])}, each with its own split, first batch and weights, shared by all strategies",
+            f"{len(config['seeds'])}, each with its own {split}first batch and weights, shared by all strategies",
         ),
         ("Seconds", _seconds(result)),
         ("Software", ", ".join(f"{name} {version}" for name, version in config["software"].items())),
