@@ -19,7 +19,7 @@ from al_service.domain.records import (
     Selection,
     User,
 )
-from al_service.domain.states import AnnotationKind, AssignmentState, Role, SelectionState
+from al_service.domain.states import AnnotationKind, AssignmentState, Role, SampleState, SelectionState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
 from al_service.loop.assignments import check_own
 from al_service.loop.consensus import believe
@@ -116,7 +116,8 @@ class Annotations:
         """Take an answer back (own ones; reviewers anyone's): the undo row, and a fresh lease on the sample for its
         author.
 
-        No lease comes back when the sample still has enough other votes or a newer round asks for it already.
+        No lease comes back when the sample still has enough other votes, another answer of the same person, or a newer
+        round that asks for it already.
 
         Raises:
             NotFoundError, PermissionDeniedError, AlreadyUndoneError.
@@ -150,7 +151,8 @@ class Annotations:
                 return undo, None
             selection = tx.queue.get_assignment(original.assignment_id).selection
             reopened = settle(tx, sample, selection, undo, answers, now)
-            if not reopened or original.user_id != user.id:
+            still_answers = any(one.user_id == user.id and one.kind is not AnnotationKind.SKIP for one in answers)
+            if not reopened or still_answers or original.user_id != user.id:
                 return undo, None
             return undo, self._lease_again(tx, project, selection, user, now)
 
@@ -244,23 +246,31 @@ def settle(
     Sample, selection and answers (not undone, oldest first) were read in this transaction, after the project was
     locked; the cause is one of the answers, or took one back.
     """
+    if _is_excluded(sample, cause, answers):
+        return False
+    # An answer may come after a newer round has asked for the sample: what was asked last counts, and moves.
+    standing = selection
+    if selection is not None and selection.state is not SelectionState.OPEN:
+        standing = tx.queue.find_standing_selection(sample.id) or selection
     # What was asked counts, not what the project's settings say by now; an import asks one person.
-    overlap, max_skips = (selection.overlap, selection.max_skips) if selection is not None else (1, 1)
+    overlap, max_skips = (standing.overlap, standing.max_skips) if standing is not None else (1, 1)
     belief = believe(answers, overlap=overlap, max_skips=max_skips)
     tx.samples.set_label(
         sample, belief.class_name, votes=belief.votes, annotation_id=cause.id, state=belief.state, now=now
     )
-    if selection is None:
+    if selection is None or standing is None:
         return False
-    target = belief.selection_state
-    current = selection.state
-    # A sample has one open selection at most: where this one is open, no other is.
-    elsewhere = tx.queue.find_open_selection(sample.id) if current is not SelectionState.OPEN else None
-    if elsewhere is not None:
-        # A later round asks for the same sample: its selection follows the belief, the older one stays as it was.
-        if target is not SelectionState.OPEN:
-            tx.queue.set_selection_state(elsewhere.id, target)
-        return False
+    target, current = belief.selection_state, standing.state
     if current is not target and not (current is SelectionState.RETIRED and target is SelectionState.OPEN):
-        tx.queue.set_selection_state(selection.id, target)
-    return target is SelectionState.OPEN and current is not SelectionState.RETIRED
+        tx.queue.set_selection_state(standing.id, target)
+    return standing.id == selection.id and target is SelectionState.OPEN and current is not SelectionState.RETIRED
+
+
+def _is_excluded(sample: Sample, cause: Annotation, answers: Sequence[Annotation]) -> bool:
+    """Whether a reviewer took the sample out for good and this answer brings no class that would say otherwise.
+
+    A sample that is skipped without a skip or a flag was excluded: `Lanes.exclude` takes those back.
+    """
+    aside = (AnnotationKind.SKIP, AnnotationKind.FLAG)
+    before = any(answer.kind in aside for answer in answers if answer.id != cause.id)
+    return sample.state is SampleState.SKIPPED and cause.kind in aside and not before

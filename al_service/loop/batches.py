@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from al_service.domain.records import Chosen, Project, Round
-from al_service.domain.states import RoundState, SelectionState, Stage, StageState, move_round
+from al_service.domain.states import RoundState, SampleState, SelectionState, Stage, StageState, move_round
 from al_service.errors import InvalidInputError
+from al_service.loop.consensus import believe
 from al_service.loop.ports import StageUpdate, Transaction
 
 #: The newest round's states in which people may have the reserve of the one before: it is being worked on, or it
@@ -36,6 +37,7 @@ def hand_over(
     reserve = [replace(pick, state=SelectionState.RESERVE, is_reserve=True) for pick in reserve]
     _check_distinct(chosen, reserve)
     tx.queue.retire_open_selections(record.project_id, except_round_id=record.id)
+    _believe_what_is_answered(tx, record, [pick.sample_id for pick in (*chosen, *reserve)], now)
     # A person may still hold, or may just have answered, a sample that this round chose too: not asked twice.
     askable = tx.queue.askable([pick.sample_id for pick in (*chosen, *reserve)])
     batch = _within_budget(tx, record, chosen, askable)
@@ -46,6 +48,18 @@ def hand_over(
     if not any(pick.state is SelectionState.OPEN for pick in batch):
         close(tx, tx.rounds.get(record.id), "nothing left to ask", now)
     return len(ahead)
+
+
+def _believe_what_is_answered(tx: Transaction, record: Round, sample_ids: Sequence[int], now: datetime) -> None:
+    """Label what has answers enough for this round, of when more people were to answer: nobody could be asked again."""
+    config = record.config
+    for sample in tx.samples.get_many(tx.annotations.with_labels(sample_ids)).values():
+        answers = tx.annotations.active_of_sample(sample.id)
+        belief = believe(answers, overlap=config.overlap_of(sample.sha256), max_skips=config.max_skips)
+        if sample.state is SampleState.UNLABELLED and belief.state is SampleState.LABELLED:
+            tx.samples.set_label(
+                sample, belief.class_name, votes=belief.votes, annotation_id=answers[-1].id, state=belief.state, now=now
+            )
 
 
 def _with_overlap(tx: Transaction, record: Round, picks: Sequence[Chosen]) -> Sequence[Chosen]:

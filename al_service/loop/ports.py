@@ -226,6 +226,9 @@ class AnnotationRows(Protocol):
     def active_of_sample(self, sample_id: int) -> list[Annotation]:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
 
+    def with_labels(self, sample_ids: Sequence[int]) -> set[int]:
+        """Those of the samples that have an answer with a class that is not undone."""
+
     def latest_flags(self, sample_ids: Sequence[int]) -> dict[int, Annotation]:
         """The newest flag of each of the samples that is not undone; samples without one are left out."""
 
@@ -277,6 +280,9 @@ class QueueRows(Protocol):
 
     def find_open_selection(self, sample_id: int) -> Selection | None:
         """The open selection that asks for this sample (there is at most one), or None."""
+
+    def find_standing_selection(self, sample_id: int) -> Selection | None:
+        """The newest selection of this sample that is neither retired nor in reserve, or None."""
 
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
         """Change a selection's state."""

@@ -163,6 +163,15 @@ class SqlAnnotationRows:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
         return [_annotation(row) for row in self._connection.execute(ACTIVE_OF_SAMPLE, {"of_sample": sample_id})]
 
+    def with_labels(self, sample_ids: Sequence[int]) -> set[int]:
+        """Those of the samples that have an answer with a class that is not undone."""
+        statement = ACTIVE.where(is_(annotations.c.kind, AnnotationKind.LABEL))
+        found: set[int] = set()
+        for part in chunks(sample_ids):
+            rows = self._connection.execute(statement.where(annotations.c.sample_id.in_(part)))
+            found.update(row.sample_id for row in rows)
+        return found
+
     def latest_flags(self, sample_ids: Sequence[int]) -> dict[int, Annotation]:
         """The newest flag of each of the samples that is not undone; samples without one are left out."""
         statement = ACTIVE.where(is_(annotations.c.kind, AnnotationKind.FLAG)).order_by(annotations.c.id)

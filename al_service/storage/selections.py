@@ -206,6 +206,19 @@ class SqlSelectionRows:
         row = self._connection.execute(SELECT.where(selections.c.sample_id == sample_id, OPEN)).one_or_none()
         return None if row is None else selection_from(row)
 
+    def find_standing_selection(self, sample_id: int) -> Selection | None:
+        """The newest selection of this sample that is neither retired nor in reserve: what people were asked last; or
+        None.
+
+        Cost: one row of an index for each round of the project.
+        """
+        of_sample = sa.select(samples.c.project_id).where(samples.c.id == sample_id).scalar_subquery()
+        here = selections.c.round_id.in_(sa.select(rounds.c.id).where(rounds.c.project_id == of_sample))
+        asked = ~is_(selections.c.state, SelectionState.RETIRED) & ~is_(selections.c.state, SelectionState.RESERVE)
+        statement = SELECT.where(here, selections.c.sample_id == sample_id, asked)
+        row = self._connection.execute(statement.order_by(selections.c.id.desc()).limit(1)).one_or_none()
+        return None if row is None else selection_from(row)
+
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
         """Change a selection's state. ConflictError when another selection already asks for the sample."""
         if self._connection.execute(SET_STATE, {"wanted": selection_id, "new_state": state}).rowcount == 0:
