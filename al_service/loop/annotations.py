@@ -19,7 +19,7 @@ from al_service.domain.records import (
     Selection,
     User,
 )
-from al_service.domain.states import AnnotationKind, AssignmentState, Role, SampleState, SelectionState
+from al_service.domain.states import AnnotationKind, AssignmentState, Role, RoundState, SampleState, SelectionState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
 from al_service.loop.assignments import check_own
 from al_service.loop.consensus import believe
@@ -261,9 +261,16 @@ def settle(
     if selection is None or standing is None:
         return False
     target, current = belief.selection_state, standing.state
+    if target is SelectionState.OPEN and current is not target and _is_cancelled(tx, standing):
+        # What a cancelled round asked has left the queue for good.
+        target = SelectionState.RETIRED
     if current is not target and not (current is SelectionState.RETIRED and target is SelectionState.OPEN):
         tx.queue.set_selection_state(standing.id, target)
     return standing.id == selection.id and target is SelectionState.OPEN and current is not SelectionState.RETIRED
+
+
+def _is_cancelled(tx: Transaction, selection: Selection) -> bool:
+    return tx.rounds.get(selection.round_id).state is RoundState.CANCELLED
 
 
 def _is_excluded(sample: Sample, cause: Annotation, answers: Sequence[Annotation]) -> bool:

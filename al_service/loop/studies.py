@@ -12,8 +12,8 @@ from al_service.domain.model_kinds import ModelKind
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Job, Project
 from al_service.domain.states import JobKind, JobState
-from al_service.domain.study_plan import Plan, checked_strategies, default_strategies, fitted
-from al_service.errors import InvalidInputError, NotFoundError
+from al_service.domain.study_plan import InvalidPlanError, Plan, checked_strategies, default_strategies, fitted
+from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
 from al_service.loop.ports import Store, Transaction
@@ -37,6 +37,12 @@ class InvalidStudyError(InvalidInputError):
     """A study that cannot be run as asked."""
 
     code = "invalid_study"
+
+
+class StudyUnderWayError(ConflictError):
+    """Another study of the project is queued or running; nothing was started."""
+
+    code = "study_under_way"
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Studies:
         Raises:
             NotFoundError: no such project, or it is archived.
             UnknownStrategyError, InvalidPlanError, InvalidStudyError: what was asked for cannot be.
-            NotEnoughLabelsError: see there.
+            NotEnoughLabelsError, StudyUnderWayError: see there.
         """
         strategies = checked_strategies(default_strategies() if asked.strategies is None else asked.strategies)
         if len(strategies) == 1:
@@ -105,6 +111,7 @@ class Studies:
             project = locked_project(tx, name)
             alive = [JobState.QUEUED, JobState.RUNNING]
             if running := tx.jobs.all(project_id=project.id, states=alive, kind=JobKind.SIMULATE, limit=1):
+                _check_is_that(running[0], asked)
                 return running[0], False
             plan = _plan(tx, project, asked)
             payload = plan.to_json() | {"strategies": list(strategies), "seeds": asked.seeds}
@@ -144,6 +151,24 @@ class Studies:
         return Outlook(**facts, strategies=default_strategies(), seeds=SEEDS, plan=plan, why_not=why_not)
 
 
+def _check_is_that(running: Job, asked: Asked) -> None:
+    """Whether the study under way is the one that is asked for, as far as anybody said.
+
+    Raises:
+        StudyUnderWayError: it is another one.
+    """
+    said: dict[str, object] = {name: getattr(asked, name) for name in ("initial", "batch", "budget", "random_budget")}
+    said["seeds"] = None if asked.seeds == SEEDS else asked.seeds
+    said["strategies"] = None if asked.strategies is None else list(checked_strategies(asked.strategies))
+    others = [name for name, value in said.items() if value is not None and running.payload[name] != value]
+    if others:
+        raise StudyUnderWayError(
+            f"study {running.id} is {running.state}, with other {' and '.join(others)}; wait for it, or cancel it, and "
+            "start yours then",
+            study=running.id,
+        )
+
+
 def plan_of(job: Job) -> Plan:
     """What a study does, from its job."""
     values = {key: job.payload[key] for key in ("initial", "batch", "budget", "random_budget")}
@@ -177,6 +202,9 @@ def _plan(tx: Transaction, project: Project, asked: Asked) -> Plan:
     for name, value in sizes.items():
         if value is not None and value > LABELS_MAX:
             raise InvalidStudyError(f"{name} is {value}, expected at most {LABELS_MAX} labels")
+    if asked.batch is not None and asked.batch < 1:
+        # Before other sizes are made of it.
+        raise InvalidPlanError(f"batch is {asked.batch}, expected at least 1")
     plan = fitted(facts["classes"], facts["pool"], config, **sizes)
     if plan.initial + plan.batch > facts["pool"]:
         raise NotEnoughLabelsError(

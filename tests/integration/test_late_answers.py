@@ -110,3 +110,13 @@ def test_one_of_two_answers_taken_back_leases_nothing_while_the_other_counts(loo
     again = loop.services.annotations.annotate(held.id, mia, second).annotation
     assert loop.services.annotations.undo(again.id, mia)[1] is None
     assert lease(loop, tom)[0].sample.id == ids[0]
+
+
+def test_an_answer_taken_back_after_its_round_was_cancelled_asks_nobody(loop: Loop, mia: User, tom: User) -> None:
+    ids = fill(loop)
+    [held] = lease(loop, mia)
+    answer = label(loop, held, mia)
+    loop.services.rounds.cancel("pets", 1)
+    assert loop.services.annotations.undo(answer.id, mia)[1] is None
+    assert (sample_state(loop, ids[0]), newest(loop, ids[0]).state) == (UNLABELLED, SelectionState.RETIRED)
+    assert lease(loop, tom, 12) == []

@@ -14,7 +14,7 @@ from PIL import Image
 from al_service.domain.records import Job
 from al_service.domain.states import JobState
 from al_service.loop.jobs import JobNotRetryableError
-from al_service.loop.studies import Asked, InvalidStudyError, NotEnoughLabelsError
+from al_service.loop.studies import Asked, InvalidStudyError, NotEnoughLabelsError, StudyUnderWayError
 from tests.integration.conftest import DIGITS, Loop, truth_of
 from workers import context, jobs, study_job
 from workers.running import Interrupts, WorkerStoppingError
@@ -54,6 +54,8 @@ def test_a_study_compares_strategies_on_the_projects_own_labels(loop: Loop, digi
     job, is_new = loop.services.studies.start("digits", SMALL)
     again, is_new_again = loop.services.studies.start("digits", Asked())
     assert (is_new, is_new_again, again.id) == (True, False, job.id)
+    with pytest.raises(StudyUnderWayError, match=f"study {job.id} is queued, with other seeds and strategies"):
+        loop.services.studies.start("digits", Asked(strategies=["badge"], seeds=7))
     loop.work()
     job = loop.services.studies.get("digits", job.id)
     assert job.state is JobState.DONE, job.error

@@ -141,6 +141,7 @@ def test_newest_first_and_only_as_many_as_asked_for(world):
         ({"seeds": 0}, "invalid_study", "seeds is 0, expected 1 to 100"),
         ({"seeds": 101}, "invalid_study", "expected 1 to 100"),
         ({"batch": 0}, "invalid_plan", "batch is 0, expected at least 1"),
+        ({"batch": -5}, "invalid_plan", "batch is -5, expected at least 1"),
         ({"initial": -1}, "invalid_plan", "initial is -1"),
         ({"budget": 3, "initial": 10}, "invalid_plan", "more than the budget of 3"),
         ({"budget": 10, "initial": 10}, "invalid_study", "nothing would be left to choose"),
