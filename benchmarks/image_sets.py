@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from al_service import images
+from al_service.errors import InvalidInputError
 from al_service.ingest.digits import write_digits
 from al_service.ingest.split import in_evaluation
 
 #: Path of a tar archive with CIFAR-10's training images as `.../CLASS/NAME`; without it those benchmarks are left out.
 CIFAR10_VARIABLE = "BENCH_CIFAR10"
 CIFAR10_PX = 32
+#: Path of a folder with class folders of images, for benchmarks that take any; without it those parts are left out.
+IMAGES_VARIABLE = "BENCH_IMAGES"
+IMAGES_PX = 32
 DIGITS_PX = 8
 HOLDOUT_FRACTION = 0.2
 
@@ -65,6 +69,20 @@ def read_cifar10(archive: Path, count: int, seed: int = 0) -> ImageSet:
         names = sorted(member.name for member in tar if member.isfile())
     drawn = set(np.random.default_rng(seed).permutation(names)[:count].tolist())
     return _image_set("cifar10", _members(archive, drawn), CIFAR10_PX)
+
+
+def read_folder(folder: Path) -> ImageSet:
+    """The images in class folders that can be read, at 32 px."""
+    files = ((path.parent.name, path.read_bytes()) for path in sorted(folder.glob("*/*")) if path.is_file())
+    return _image_set(folder.name, ((name, data) for name, data in files if _is_readable(data)), IMAGES_PX)
+
+
+def _is_readable(data: bytes) -> bool:
+    try:
+        images.square_pixels(data, IMAGES_PX)
+    except InvalidInputError:
+        return False
+    return True
 
 
 def _members(archive: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:

@@ -4,6 +4,7 @@ random choice and a network trained from scratch.
 Everything is measured on the same images, which nothing is learned from: no label, and no pretraining either.
 """
 
+import os
 import tempfile
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -25,7 +26,14 @@ from al_service.simulation.study import Study, run_study
 from al_service.simulation.summary import curves_of, mean_interval
 from benchmarks import image_sets
 from benchmarks.figures import Lines
-from benchmarks.image_sets import CIFAR10_VARIABLE, cifar10_archive, read_cifar10, read_digits
+from benchmarks.image_sets import (
+    CIFAR10_VARIABLE,
+    IMAGES_VARIABLE,
+    cifar10_archive,
+    read_cifar10,
+    read_digits,
+    read_folder,
+)
 from benchmarks.pretraining import NETWORK, halved
 from benchmarks.strategies import PROCESSES, of_images
 
@@ -65,6 +73,14 @@ DIGITS = Race(
     budget=100,
     settings=(("training_mode", "probe"), ("semi_supervised", "label_spreading")),
 )
+IMAGES = replace(
+    DIGITS,
+    augment="shift+flip",
+    pretrain_epochs=100,
+    scratch_labels=(4, 8, 16, 32, 64, 128, 256, ALL_IMAGES),
+    batch=4,
+    budget=64,
+)
 CIFAR10 = Race(
     augment="shift+flip",
     pretrain_epochs=60,
@@ -80,12 +96,19 @@ QUICK = replace(
 
 
 def run(lines: Lines, *, quick: bool) -> None:
-    """Digits, and CIFAR-10 at 16 px where the caller has it."""
-    with tempfile.TemporaryDirectory() as folder:
-        digits = read_digits(Path(folder))
+    """Digits; images in class folders and CIFAR-10 at 16 px where the caller has them."""
+    with tempfile.TemporaryDirectory() as name:
+        digits = read_digits(Path(name))
     measure(lines, digits, QUICK if quick else DIGITS)
     if quick:
         return
+    folder = os.environ.get(IMAGES_VARIABLE)
+    if folder is None:
+        print(
+            f"label_efficiency: images of your own are left out; set {IMAGES_VARIABLE} to a folder with class folders"
+        )
+    else:
+        measure(lines, read_folder(Path(folder)), IMAGES)
     archive = cifar10_archive()
     if archive is None:
         print(f"label_efficiency: CIFAR-10 is left out; set {CIFAR10_VARIABLE} to an archive of its training images")
