@@ -52,7 +52,7 @@ class SessionAnswer(Answer):
 
 
 class AssignmentFields(Answer):
-    """A sample leased to the caller."""
+    """A sample leased to the caller; round is null where somebody asked for it before the first round."""
 
     id: int
     sample_id: int
@@ -63,7 +63,7 @@ class AssignmentFields(Answer):
     reason: str
     reason_code: str
     suggestion: None = None
-    round: int
+    round: int | None
     rank: int
 
 

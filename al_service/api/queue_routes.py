@@ -130,8 +130,9 @@ def own_annotations(call: Call, project: str, query: LimitQuery) -> Reply:
 
 
 def _all_fields(call: Call, *assignments: Assignment) -> list[AssignmentFields]:
-    names = call.context.round_classes.of(item.selection.round_id for item in assignments)
-    return [assignment_fields(item, names[item.selection.round_id]) for item in assignments]
+    rounds = [item.selection.round_id for item in assignments if item.selection.round_id is not None]
+    names = call.context.round_classes.of(rounds)
+    return [assignment_fields(item, names.get(item.selection.round_id or 0, ())) for item in assignments]
 
 
 def _answer(body: AnnotationBody) -> Answer:

@@ -70,7 +70,7 @@ def assignment_fields(assignment: Assignment, class_names: Sequence[str]) -> Ass
         lease_expires_at=assignment.lease_expires_at,
         reason=reason_text(selection.reason, class_names),
         reason_code=_reason_code(selection),
-        round=selection.round_number,
+        round=selection.reason.get("round") if selection.round_number is None else selection.round_number,
         rank=selection.rank,
     )
 

@@ -113,6 +113,13 @@ class ProjectConfig:
         low=0.0,
         high=1.0,
     )
+    gold_share: float = _setting(
+        0.05,
+        "share of what people get that is gold: images whose class is known, hidden among the others to see how well "
+        "people do; nothing happens while a project has none",
+        low=0.0,
+        high=0.5,
+    )
     max_skips: int = _setting(3, "after this many skips a sample leaves the queue", low=1, high=100)
     skip_policy: str = _setting(
         "later",

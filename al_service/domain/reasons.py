@@ -18,6 +18,8 @@ REASON_CODES: dict[str, str] = {
     "random": "random check",
     "first_look": "first look: drawn at random to get started",
     "evaluation": "kept aside to measure the model",
+    "task": "asked for by hand",
+    "second_opinion": "second opinion",
 }
 
 

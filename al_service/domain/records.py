@@ -14,6 +14,7 @@ from al_service.domain.states import (
     AssignmentState,
     JobKind,
     JobState,
+    Lane,
     Role,
     RoundState,
     SampleState,
@@ -22,6 +23,9 @@ from al_service.domain.states import (
     Stage,
     StageState,
 )
+
+#: (class id, probability) of the likeliest classes of a sample, likeliest first.
+Likely = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Annotation:
-    """One person's answer; never changed, only taken back by another row of kind `undo`."""
+    """One person's answer; never changed, only taken back by another row of kind `undo`.
+
+    is_review: a reviewer's verdict, which counts more than any number of votes.
+    saw_suggestion: the model's suggestion was on the screen.
+    """
 
     id: int
     project_id: int
@@ -109,6 +117,8 @@ class Annotation:
     undoes_id: int | None
     is_undone: bool
     created_at: datetime
+    is_review: bool = False
+    saw_suggestion: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,7 @@ class Chosen:
     A pick that need not be asked any more (answered meanwhile) is stored as retired, so that the record stays whole.
     is_reserve: no part of the batch but chosen ahead, for people who finish it early.
     overlap: people who answer it; None: as many as the round's settings say.
+    copy_group, look_alike, likely: as in `Selection`.
     """
 
     sample_id: int
@@ -127,18 +138,28 @@ class Chosen:
     state: SelectionState = SelectionState.OPEN
     is_reserve: bool = False
     overlap: int | None = None
+    copy_group: int | None = None
+    look_alike: int | None = None
+    likely: Likely | None = None
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A chosen sample as stored: part of a round's batch, or of its reserve.
+    """A chosen sample as stored: part of a round's batch, of its reserve, or asked for by hand.
 
-    overlap and max_skips are those of its round: a changed project setting counts from the next round on.
+    Attributes:
+        overlap, max_skips: those of its round: a changed project setting counts from the next round on.
+        round_id, round_number: None where no round chose it.
+        turn: people are asked by turn, then by round and rank; 0 as usual, below: sooner, above: later.
+        assigned_to_id: only this person is asked; None: anybody.
+        copy_group: near-copies of each other within a round share a number; None: it has none.
+        look_alike: neighbours within a round's batch share a number, for labelling them together.
+        likely: (class id, probability) of the likeliest classes when it was chosen, likeliest first.
     """
 
     id: int
-    round_id: int
-    round_number: int
+    round_id: int | None
+    round_number: int | None
     sample_id: int
     rank: int
     score: float | None
@@ -147,6 +168,12 @@ class Selection:
     overlap: int
     max_skips: int
     is_reserve: bool = False
+    lane: Lane = Lane.BATCH
+    turn: int = 0
+    assigned_to_id: int | None = None
+    copy_group: int | None = None
+    look_alike: int | None = None
+    likely: Likely | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +182,25 @@ class Offer:
 
     selection: Selection
     sample: Sample
+
+
+@dataclass(frozen=True)
+class Gold:
+    """A sample whose class is known for sure, and who said so."""
+
+    sample: Sample
+    class_name: str
+    user_id: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class GoldResult:
+    """How many labels a person gave to gold, and how many of them were right."""
+
+    user_id: int
+    answered: int
+    right: int
 
 
 @dataclass(frozen=True)
@@ -169,6 +215,7 @@ class Assignment:
     lease_expires_at: datetime
     created_at: datetime
     sample: Sample
+    suggestion_seen_at: datetime | None = None
 
 
 @dataclass(frozen=True)

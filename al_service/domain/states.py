@@ -60,6 +60,16 @@ class SelectionState(StrEnum):
     RETIRED = "retired"
 
 
+class Lane(StrEnum):
+    """Why a sample is asked: a round chose it, somebody asked for it by hand, or its class is known and the answer says
+    how well a person does (gold).
+    """
+
+    BATCH = "batch"
+    TASK = "task"
+    GOLD = "gold"
+
+
 class AssignmentState(StrEnum):
     """A lease: open until answered, released by its holder, or expired."""
 

@@ -117,6 +117,9 @@ class Accounts:
             tx.accounts.lock_admins()
             known = _found(tx.accounts.find_user(name), name)
             tx.accounts.set_user(known.id, role=role, password_hash=hashed, is_active=is_active)
+            if is_active is False:
+                # What only they may answer would wait for ever.
+                tx.lanes.unassign(known.id)
             admins = [user for user in tx.accounts.users() if user.role is Role.ADMIN and user.is_active]
             if known.role is Role.ADMIN and not admins:
                 raise LastAdminError(f"{name} is the last active admin; make somebody else admin first", user=name)

@@ -19,7 +19,15 @@ from al_service.domain.records import (
     Selection,
     User,
 )
-from al_service.domain.states import AnnotationKind, AssignmentState, Role, RoundState, SampleState, SelectionState
+from al_service.domain.states import (
+    AnnotationKind,
+    AssignmentState,
+    Lane,
+    Role,
+    RoundState,
+    SampleState,
+    SelectionState,
+)
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
 from al_service.loop.assignments import check_own
 from al_service.loop.consensus import believe
@@ -43,6 +51,14 @@ class AlreadyUndoneError(ConflictError):
     code = "already_undone"
 
 
+def check_client_key(key: str) -> None:
+    """InvalidInputError for a key that is empty, too long, or of the kind that the service makes itself."""
+    if not 1 <= len(key) <= CLIENT_KEY_LENGTH_MAX:
+        raise InvalidInputError(f"client_key needs 1 to {CLIENT_KEY_LENGTH_MAX} characters, got {len(key)}")
+    if key.startswith(RESERVED_KEY_PREFIX):
+        raise InvalidInputError(f"client_key {key!r}: keys that start with {RESERVED_KEY_PREFIX!r} are ours")
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a person said about an assignment: exactly one of a class, a skip or a flag."""
@@ -55,14 +71,7 @@ class Answer:
     def __post_init__(self) -> None:
         if self.kind is AnnotationKind.UNDO or (self.kind is AnnotationKind.LABEL) != (self.class_name is not None):
             raise InvalidInputError("an answer is exactly one of class_name, skip or flag")
-        if not 1 <= len(self.client_key) <= CLIENT_KEY_LENGTH_MAX:
-            raise InvalidInputError(
-                f"client_key needs 1 to {CLIENT_KEY_LENGTH_MAX} characters, got {len(self.client_key)}"
-            )
-        if self.client_key.startswith(RESERVED_KEY_PREFIX):
-            raise InvalidInputError(
-                f"client_key {self.client_key!r}: keys that start with {RESERVED_KEY_PREFIX!r} are ours"
-            )
+        check_client_key(self.client_key)
         lead = self.lead_time_s
         if lead is not None and not (math.isfinite(lead) and 0 <= lead <= LEAD_TIME_MAX_S):
             raise InvalidInputError(f"lead_time={lead} is outside 0..{LEAD_TIME_MAX_S:.0f} seconds")
@@ -214,9 +223,15 @@ def _new_annotation(assignment: Assignment, user: User, answer: Answer, now: dat
         class_name=answer.class_name,
         client_key=answer.client_key,
         lead_time_s=answer.lead_time_s,
-        model_version=f"round-{assignment.selection.round_number}",
+        model_version=_model_version(assignment.selection),
         is_extra_vote=late,
     )
+
+
+def _model_version(selection: Selection) -> str | None:
+    """The model that was there when the sample was chosen."""
+    number = selection.reason.get("round") if selection.round_number is None else selection.round_number
+    return None if number is None else f"round-{number}"
 
 
 def undo_of(original: Annotation, user: User) -> NewAnnotation:
@@ -244,13 +259,20 @@ def settle(
     """Recompute what is believed of the sample and move its selection; True when that selection is open now.
 
     Sample, selection and answers (not undone, oldest first) were read in this transaction, after the project was
-    locked; the cause is one of the answers, or took one back.
+    locked; the cause is one of the answers, or took one back. selection: what the cause answered; None: an import or a
+    reviewer's verdict.
     """
+    if selection is not None and selection.lane is Lane.GOLD:
+        # Its class is known; the answer only says how well this person does.
+        is_undo = cause.kind is AnnotationKind.UNDO
+        return _move(tx, selection, SelectionState.OPEN if is_undo else SelectionState.DONE)
     if _is_excluded(sample, cause, answers):
         return False
+    if selection is not None and selection.lane is Lane.TASK:
+        return _settle_task(tx, sample, selection, cause, answers, now)
     # An answer may come after a newer round has asked for the sample: what was asked last counts, and moves.
     standing = selection
-    if selection is not None and selection.state is not SelectionState.OPEN:
+    if selection is None or selection.state is not SelectionState.OPEN:
         standing = tx.queue.find_standing_selection(sample.id) or selection
     # What was asked counts, not what the project's settings say by now; an import asks one person.
     overlap, max_skips = (standing.overlap, standing.max_skips) if standing is not None else (1, 1)
@@ -258,19 +280,48 @@ def settle(
     tx.samples.set_label(
         sample, belief.class_name, votes=belief.votes, annotation_id=cause.id, state=belief.state, now=now
     )
-    if selection is None or standing is None:
+    if standing is None:
         return False
-    target, current = belief.selection_state, standing.state
-    if target is SelectionState.OPEN and current is not target and _is_cancelled(tx, standing):
-        # What a cancelled round asked has left the queue for good.
-        target = SelectionState.RETIRED
-    if current is not target and not (current is SelectionState.RETIRED and target is SelectionState.OPEN):
-        tx.queue.set_selection_state(standing.id, target)
-    return standing.id == selection.id and target is SelectionState.OPEN and current is not SelectionState.RETIRED
+    is_open = _move(tx, standing, belief.selection_state)
+    return is_open and selection is not None and standing.id == selection.id
 
 
-def _is_cancelled(tx: Transaction, selection: Selection) -> bool:
-    return tx.rounds.get(selection.round_id).state is RoundState.CANCELLED
+def _settle_task(
+    tx: Transaction, sample: Sample, task: Selection, cause: Annotation, answers: Sequence[Annotation], now: datetime
+) -> bool:
+    """As `settle`, of what somebody asked for by hand: it is over when it has as many answers as it asked for. They are
+    votes like the others; a sample that was labelled stays so, with the class that most now name.
+    """
+    needed = 1 if sample.state is SampleState.LABELLED else task.overlap
+    belief = believe(answers, overlap=needed, max_skips=task.max_skips)
+    tx.samples.set_label(
+        sample, belief.class_name, votes=belief.votes, annotation_id=cause.id, state=belief.state, now=now
+    )
+    own = tx.annotations.active_of_selection(sample.id, task.id)
+    return _move(tx, task, believe(own, overlap=task.overlap, max_skips=task.max_skips).selection_state)
+
+
+def _move(tx: Transaction, selection: Selection, target: SelectionState) -> bool:
+    """Bring the selection into that state, as far as it may still change; True when it is open then."""
+    current = selection.state
+    if target is SelectionState.OPEN and current is not target:
+        if current is SelectionState.RETIRED:
+            return False
+        if _is_over(tx, selection):
+            target = SelectionState.RETIRED
+    if current is not target:
+        tx.queue.set_selection_state(selection.id, target)
+        is_known = SelectionState.DONE in (current, target)
+        if selection.copy_group is not None and selection.round_id is not None and is_known:
+            tx.lanes.put_copies_in_order(selection.round_id, selection.copy_group)
+    return target is SelectionState.OPEN
+
+
+def _is_over(tx: Transaction, selection: Selection) -> bool:
+    """What a cancelled round asked has left the queue for good; so has what somebody asks for anew by hand."""
+    if selection.round_id is not None and tx.rounds.get(selection.round_id).state is RoundState.CANCELLED:
+        return True
+    return selection.lane is not Lane.GOLD and tx.queue.find_open_selection(selection.sample_id) is not None
 
 
 def _is_excluded(sample: Sample, cause: Annotation, answers: Sequence[Annotation]) -> bool:

@@ -12,6 +12,7 @@ from al_service.domain.records import Assignment, Offer, Project, User
 from al_service.domain.states import AssignmentState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.batches import open_reserve
+from al_service.loop.gold import with_gold
 from al_service.loop.ports import Store, Transaction
 from al_service.loop.progress import WhyEmpty, why_empty
 
@@ -117,7 +118,7 @@ def _free_for(tx: Transaction, project: Project, user: User, wanted: int) -> lis
     # Again as long as it helps: what was opened may be something that this very person has answered already.
     while len(found) < wanted and open_reserve(tx, project, wanted - len(found)):
         found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)
-    return found
+    return with_gold(tx, project, user, found)
 
 
 def active_project(tx: Transaction, name: str) -> Project:

@@ -30,9 +30,9 @@ class Belief:
 def believe(answers: Sequence[Annotation], *, overlap: int, max_skips: int) -> Belief:
     """Majority of the votes once `overlap` people gave one; a tie goes to the class named first.
 
-    Several labels of one person are one vote, the latest. Below `overlap` a single flag sends the sample to the flag
-    lane, and `max_skips` skips take it out of the queue; neither takes back a label that the same person gave (undo
-    does).
+    Several labels of one person are one vote, the latest; a reviewer's verdict, the latest, counts more than any votes.
+    Below `overlap` a single flag sends the sample to the flag lane, and `max_skips` skips take it out of the queue;
+    neither takes back a label that the same person gave (undo does).
 
     Args:
         answers: answers that are not undone, oldest first.
@@ -41,6 +41,9 @@ def believe(answers: Sequence[Annotation], *, overlap: int, max_skips: int) -> B
     """
     latest = {answer.user_id: answer for answer in answers if answer.kind is AnnotationKind.LABEL}
     votes = [answer.class_name for answer in sorted(latest.values(), key=lambda answer: answer.id) if answer.class_name]
+    verdict = next((answer.class_name for answer in reversed(answers) if answer.is_review), None)
+    if verdict is not None:
+        return Belief(SampleState.LABELLED, verdict, votes.count(verdict))
     if len(votes) >= overlap:
         # Counter keeps the order of first appearance, and most_common is stable: the class named first wins a tie.
         class_name, count = Counter(votes).most_common(1)[0]

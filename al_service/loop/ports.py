@@ -19,6 +19,8 @@ from al_service.domain.records import (
     Asked,
     Assignment,
     Chosen,
+    Gold,
+    GoldResult,
     Job,
     ModelRecord,
     NewSample,
@@ -38,6 +40,7 @@ from al_service.domain.states import (
     AnnotationKind,
     AssignmentState,
     JobKind,
+    Lane,
     Role,
     RoundState,
     SampleState,
@@ -72,6 +75,8 @@ class NewAnnotation:
     model_version: str | None = None
     is_extra_vote: bool = False
     undoes_id: int | None = None
+    is_review: bool = False
+    saw_suggestion: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,6 +231,9 @@ class AnnotationRows(Protocol):
     def active_of_sample(self, sample_id: int) -> list[Annotation]:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
 
+    def active_of_selection(self, sample_id: int, selection_id: int) -> list[Annotation]:
+        """Answers to that selection of the sample that are not undone, oldest first."""
+
     def with_labels(self, sample_ids: Sequence[int]) -> set[int]:
         """Those of the samples that have an answer with a class that is not undone."""
 
@@ -279,18 +287,19 @@ class QueueRows(Protocol):
         """The selection, or NotFoundError."""
 
     def find_open_selection(self, sample_id: int) -> Selection | None:
-        """The open selection that asks for this sample (there is at most one), or None."""
+        """The open selection that asks for this sample (there is at most one, gold aside), or None."""
 
     def find_standing_selection(self, sample_id: int) -> Selection | None:
-        """The newest selection of this sample that is neither retired nor in reserve, or None."""
+        """The newest selection of this sample by a round that is neither retired nor in reserve, or None."""
 
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
         """Change a selection's state."""
 
     def free_selections(self, project_id: int, user_id: int, limit: int, *, skipped: bool = True) -> list[Offer]:
         """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not
-        answered by this person, whose sample has no active label; ones that this person skipped come last, or not at
-        all unless `skipped`; then by round, rank."""
+        answered by this person, and meant for nobody else. First those by hand (also of labelled samples), by turn;
+        then those of rounds whose sample has no active label, by turn, round, rank. Ones that this person skipped come
+        last, or not at all unless `skipped`."""
 
     def open_count(self, project_id: int) -> int:
         """Open selections of the project, evaluation ones included."""
@@ -342,6 +351,43 @@ class QueueRows(Protocol):
 
     def holders(self, project_id: int) -> dict[str, int]:
         """User name -> how many open leases."""
+
+
+class LaneRows(Protocol):
+    """What people ask for by hand, and gold: selections that no round chose."""
+
+    def add(
+        self, sample: Sample, lane: Lane, *, answers: int, turn: int, user_id: int | None, reason: Any
+    ) -> Selection:
+        """An open selection that no round chose. Raises ConflictError when one asks for the sample already."""
+
+    def steer(self, selection_id: int, *, turn: int, user_id: int | None) -> None:
+        """Move a selection in the order, and set who may have it (None: anybody)."""
+
+    def by_hand(self, project_id: int, *, after: int, limit: int) -> list[Offer]:
+        """Open selections that somebody asked for, moved forward or gave to a person, with an id above `after`, by id;
+        gold aside."""
+
+    def unassign(self, user_id: int) -> int:
+        """What only this person may have is for anybody; how many. Their gold leaves the queue."""
+
+    def put_copies_in_order(self, round_id: int, copy_group: int) -> None:
+        """Near-copies come last in their round's batch while one of them is labelled, else in their own place."""
+
+    def set_gold(self, sample: Sample, class_name: str, user_id: int, now: datetime) -> None:
+        """This sample's class is known for sure. Raises InvalidInputError for a class the project does not have."""
+
+    def remove_gold(self, sample_id: int) -> bool:
+        """No gold any more, and nobody is asked for it as such; False when it was none."""
+
+    def golds(self, project_id: int, *, after: int = 0, limit: int = 1000) -> list[Gold]:
+        """Gold of a project with a sample id above `after`, by sample id."""
+
+    def gold_for(self, project_id: int, user_id: int, limit: int) -> list[Gold]:
+        """Gold that this person neither answered nor has in hand, by sample id."""
+
+    def gold_results(self, project_id: int) -> list[GoldResult]:
+        """How each person's labels of gold agree with it, by user id; skips, flags and what was undone do not count."""
 
 
 class RoundRows(Protocol):
@@ -594,6 +640,8 @@ class Transaction(Protocol):
     @property
     def queue(self) -> QueueRows: ...
     @property
+    def lanes(self) -> LaneRows: ...
+    @property
     def rounds(self) -> RoundRows: ...
     @property
     def models(self) -> ModelRows: ...
@@ -670,6 +718,9 @@ class Artifacts(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove; one that is not there is fine."""
+
+    def room(self) -> int | None:
+        """Bytes that could still be stored; None where nobody knows (a bucket)."""
 
 
 def image_name(sha256: str) -> str:

@@ -12,8 +12,11 @@ from al_service.loop.lanes import Lanes
 from al_service.loop.models import Models
 from al_service.loop.ports import Artifacts, JobQueue, Store
 from al_service.loop.projects import Projects
+from al_service.loop.reviews import Reviews
 from al_service.loop.rounds import Rounds
 from al_service.loop.studies import Studies
+from al_service.loop.tasks import Tasks
+from al_service.loop.uploads import UploadLimits, Uploads
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ class Services:
     assignments: Assignments
     annotations: Annotations
     lanes: Lanes
+    reviews: Reviews
+    tasks: Tasks
     rounds: Rounds
     models: Models
     studies: Studies
     accounts: Accounts
+    uploads: Uploads
 
 
 def assemble(
@@ -43,6 +49,7 @@ def assemble(
     *,
     lease_ttl_s: float,
     limits: JobLimits | None = None,
+    upload_limits: UploadLimits | None = None,
 ) -> Services:
     """Wire the use cases to the given adapters."""
     jobs = Jobs(store, queue, clock, limits)
@@ -56,8 +63,11 @@ def assemble(
         assignments=Assignments(store, clock, lease_ttl_s),
         annotations=Annotations(store, clock, lease_ttl_s),
         lanes=Lanes(store, clock),
+        reviews=Reviews(store, clock),
+        tasks=Tasks(store, clock),
         rounds=Rounds(store, jobs, clock),
         models=Models(store, clock),
         studies=Studies(store, jobs, clock),
         accounts=Accounts(store, clock),
+        uploads=Uploads(store, artifacts, clock, upload_limits),
     )

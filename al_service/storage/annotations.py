@@ -19,7 +19,7 @@ from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
 from al_service.storage.projects import class_ids, unknown_class
 from al_service.storage.samples import LEARNING_SPLITS, class_id_of, upsert_labels
-from al_service.storage.schema import PEOPLES_LABELS, annotations, classes, is_, projects, samples
+from al_service.storage.schema import PEOPLES_LABELS, annotations, assignments, classes, is_, projects, samples
 from al_service.storage.schema import labels as labels_table
 
 ANSWERS = (AnnotationKind.LABEL, AnnotationKind.SKIP, AnnotationKind.FLAG)
@@ -163,6 +163,12 @@ class SqlAnnotationRows:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
         return [_annotation(row) for row in self._connection.execute(ACTIVE_OF_SAMPLE, {"of_sample": sample_id})]
 
+    def active_of_selection(self, sample_id: int, selection_id: int) -> list[Annotation]:
+        """Answers to that selection of the sample that are not undone, oldest first."""
+        leases = sa.select(assignments.c.id).where(assignments.c.selection_id == selection_id)
+        statement = ACTIVE_OF_SAMPLE.where(annotations.c.assignment_id.in_(leases))
+        return [_annotation(row) for row in self._connection.execute(statement, {"of_sample": sample_id})]
+
     def with_labels(self, sample_ids: Sequence[int]) -> set[int]:
         """Those of the samples that have an answer with a class that is not undone."""
         statement = ACTIVE.where(is_(annotations.c.kind, AnnotationKind.LABEL))
@@ -234,6 +240,8 @@ def _import_row(
         "client_key": f"{prefix}{sample_id}",
         "is_extra_vote": False,
         "is_import": True,
+        "is_review": False,
+        "saw_suggestion": False,
         "created_at": now,
     }
 
@@ -254,4 +262,6 @@ def _annotation(row: "sa.Row[Any]") -> Annotation:
         undoes_id=row.undoes_id,
         is_undone=bool(row.is_undone),
         created_at=row.created_at,
+        is_review=row.is_review,
+        saw_suggestion=row.saw_suggestion,
     )

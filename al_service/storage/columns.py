@@ -29,8 +29,9 @@ def time(name: str, *, nullable: bool = False) -> "sa.Column[object]":
     return sa.Column(name, UtcTime(), nullable=nullable)
 
 
-def json(name: str) -> "sa.Column[object]":
-    return sa.Column(name, sa.JSON(), nullable=False)
+def json(name: str, *, nullable: bool = False) -> "sa.Column[object]":
+    # none_as_null: None is SQL's NULL, not the JSON text "null".
+    return sa.Column(name, sa.JSON(none_as_null=nullable), nullable=nullable)
 
 
 def integer(name: str, *, nullable: bool = False) -> "sa.Column[int]":

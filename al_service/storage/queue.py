@@ -31,7 +31,7 @@ OPEN_LEASE = is_(assignments.c.state, AssignmentState.OPEN)
 LEASE_COLUMNS = [column for column in assignments.c if column.name != "selection_id"]
 SELECT = sa.select(*LEASE_COLUMNS, *SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_from(
     SAMPLE_WITH_CLASS.join(selections, selections.c.sample_id == samples.c.id)
-    .join(rounds, rounds.c.id == selections.c.round_id)
+    .outerjoin(rounds, rounds.c.id == selections.c.round_id)
     .join(assignments, assignments.c.selection_id == selections.c.id)
 )
 
@@ -216,6 +216,7 @@ def _assignment(row: "sa.Row[Any]") -> Assignment:
         lease_expires_at=row.lease_expires_at,
         created_at=row.created_at,
         sample=sample_from(row),
+        suggestion_seen_at=row.suggestion_seen_at,
     )
 
 

@@ -77,6 +77,7 @@ class SqlRoundRows:
             "trigger": trigger,
             "config": project.config.to_json(),
             "class_names": list(project.class_names),
+            "class_ids": [info.id for info in project.classes],
             "seed": seed,
             "watermark": watermark,
             "label_count": label_count,

@@ -14,6 +14,7 @@ from al_service.domain.states import (
     AssignmentState,
     JobKind,
     JobState,
+    Lane,
     Role,
     RoundState,
     SampleState,
@@ -101,8 +102,21 @@ classes = sa.Table(
     columns.ref("projects"),
     columns.key("name"),
     columns.integer("position"),
+    columns.time("retired_at", nullable=True),
+    columns.ref("classes", "merged_into_id", nullable=True),
     sa.UniqueConstraint("project_id", "name"),
     sa.UniqueConstraint("project_id", "position"),
+)
+
+#: Names that classes had before: answers and imports that still use one mean the class.
+class_aliases = sa.Table(
+    "class_aliases",
+    metadata,
+    columns.id_column(),
+    columns.ref("projects"),
+    columns.key("name"),
+    columns.ref("classes"),
+    sa.UniqueConstraint("project_id", "name"),
 )
 
 samples = sa.Table(
@@ -146,6 +160,7 @@ rounds = sa.Table(
     columns.text("trigger"),
     columns.json("config"),
     columns.json("class_names"),
+    columns.json("class_ids", nullable=True),
     columns.integer("seed"),
     columns.integer("watermark"),
     columns.integer("label_count"),
@@ -260,7 +275,7 @@ selections = sa.Table(
     metadata,
     columns.id_column(),
     columns.ref("projects"),
-    columns.ref("rounds"),
+    columns.ref("rounds", nullable=True),
     columns.ref("samples"),
     columns.integer("rank"),
     sa.Column("score", sa.Double(), nullable=True),
@@ -269,9 +284,23 @@ selections = sa.Table(
     columns.integer("overlap"),
     columns.integer("max_skips"),
     sa.Column("is_reserve", sa.Boolean(), nullable=False),
+    columns.state("lane", Lane),
+    columns.integer("turn"),
+    columns.ref("users", "assigned_to_id", nullable=True),
+    columns.integer("copy_group", nullable=True),
+    columns.integer("look_alike", nullable=True),
+    columns.json("likely", nullable=True),
+    sa.CheckConstraint("lane <> 'batch' OR round_id IS NOT NULL", name="batch_has_round"),
     sa.UniqueConstraint("round_id", "sample_id"),
-    columns.index("uq_selections_open_sample", "sample_id", unique=True, where="state = 'open'"),
-    columns.index("ix_selections_queue", "project_id", "round_id", "rank", "id", where="state = 'open'"),
+    columns.index("uq_selections_open_sample", "sample_id", unique=True, where="state = 'open' AND lane <> 'gold'"),
+    columns.index(
+        "uq_selections_open_gold", "sample_id", "assigned_to_id", unique=True, where="state = 'open' AND lane = 'gold'"
+    ),
+    columns.index(
+        "ix_selections_queue", "project_id", "turn", "round_id", "rank", "id", where="state = 'open' AND lane = 'batch'"
+    ),
+    columns.index("ix_selections_by_hand", "project_id", "turn", "id", where="state = 'open' AND lane <> 'batch'"),
+    columns.index("ix_selections_assigned", "assigned_to_id", where="state = 'open' AND assigned_to_id IS NOT NULL"),
     columns.index("ix_selections_reserve", "project_id", "round_id", "rank", "id", where="state = 'reserve'"),
 )
 
@@ -296,6 +325,7 @@ assignments = sa.Table(
     columns.state("state", AssignmentState),
     columns.time("lease_expires_at"),
     columns.time("created_at"),
+    columns.time("suggestion_seen_at", nullable=True),
     columns.index("uq_assignments_open_slot", "selection_id", "slot", unique=True, where="state = 'open'"),
     columns.index("uq_assignments_open_user", "selection_id", "user_id", unique=True, where="state = 'open'"),
     columns.index("ix_assignments_held", "project_id", "user_id", where="state = 'open'"),
@@ -323,6 +353,8 @@ annotations = sa.Table(
     sa.Column("is_import", sa.Boolean(), nullable=False),
     columns.ref("annotations", "undoes_id", nullable=True),
     columns.time("created_at"),
+    sa.Column("is_review", sa.Boolean(), nullable=False),
+    sa.Column("saw_suggestion", sa.Boolean(), nullable=False),
     sa.CheckConstraint("kind <> 'label' OR class_id IS NOT NULL", name="label_has_class"),
     sa.CheckConstraint("(kind = 'undo') = (undoes_id IS NOT NULL)", name="undo_has_target"),
     sa.UniqueConstraint("user_id", "client_key"),
@@ -348,4 +380,35 @@ labels = sa.Table(
     columns.time("updated_at"),
     columns.index("ix_labels_by_class", "project_id", "split", "class_id"),
     columns.index("ix_labels_by_annotation", "project_id", "annotation_id", "split"),
+)
+
+#: Samples whose class is known for sure, hidden among what people are asked, to see how well they do.
+gold = sa.Table(
+    "gold",
+    metadata,
+    sa.Column("sample_id", ID, sa.ForeignKey("samples.id"), primary_key=True, autoincrement=False),
+    columns.ref("projects"),
+    columns.ref("classes"),
+    columns.ref("users"),
+    columns.time("created_at"),
+    columns.index("ix_gold_project_id", "project_id", "sample_id"),
+)
+
+#: How well each person labels in a project, as last estimated.
+annotator_skills = sa.Table(
+    "annotator_skills",
+    metadata,
+    sa.Column("project_id", ID, sa.ForeignKey("projects.id"), primary_key=True, autoincrement=False),
+    sa.Column("user_id", ID, sa.ForeignKey("users.id"), primary_key=True, autoincrement=False),
+    columns.json("skill"),
+    columns.time("updated_at"),
+)
+
+#: What a person set for themselves: keys, theme.
+user_settings = sa.Table(
+    "user_settings",
+    metadata,
+    sa.Column("user_id", ID, sa.ForeignKey("users.id"), primary_key=True, autoincrement=False),
+    columns.json("settings"),
+    columns.time("updated_at"),
 )

@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Chosen, Offer, Selection
-from al_service.domain.states import AnnotationKind, AssignmentState, SampleState, SelectionState, Split
+from al_service.domain.records import Chosen, Likely, Offer, Selection
+from al_service.domain.states import AnnotationKind, AssignmentState, Lane, SampleState, SelectionState, Split
 from al_service.errors import NotFoundError
 from al_service.storage.annotations import ANSWERS, is_undone
 from al_service.storage.column_types import ID
@@ -17,8 +17,10 @@ from al_service.storage.schema import annotations, assignments, is_, rounds, sam
 
 OPEN = is_(selections.c.state, SelectionState.OPEN)
 RESERVE = is_(selections.c.state, SelectionState.RESERVE)
-#: A selection with its round's number, for `selection_from`.
-SELECTION_WITH_ROUND = selections.join(rounds, rounds.c.id == selections.c.round_id)
+#: Chosen by a round; the others were asked for by hand, or are gold.
+IN_BATCH = is_(selections.c.lane, Lane.BATCH)
+#: A selection with its round's number, if it has a round, for `selection_from`.
+SELECTION_WITH_ROUND = selections.outerjoin(rounds, rounds.c.id == selections.c.round_id)
 SELECTION_COLUMNS = (
     *(column.label(f"selection_{column.name}") for column in selections.c),
     rounds.c.number.label("round_number"),
@@ -29,10 +31,14 @@ SELECT = sa.select(*SELECTION_COLUMNS).select_from(SELECTION_WITH_ROUND)
 
 # The two statements of `free_selections`, made once from the parts that follow: making them takes longer than running
 # them. Their parameters are project_id, user_id and limit.
+#
+# What was asked for by hand comes first, then the batch. A selection of the batch counts all votes on its sample; one
+# by hand counts the answers to itself, because it may ask about a sample that is labelled already, or a person again.
 PROJECT_ID = sa.bindparam("project_id", type_=ID)
 USER_ID = sa.bindparam("user_id", type_=ID)
 VOTE = annotations.alias("vote")
 ANSWER = annotations.alias("answer")
+ANSWERED = assignments.alias("answered")
 SKIP = annotations.alias("skip")
 OTHER = selections.alias("other")
 
@@ -43,6 +49,15 @@ LEASE_COUNT = sa.select(sa.func.count()).where(OPEN_LEASE).correlate(selections)
 VOTE_COUNT = (
     sa.select(sa.func.count(VOTE.c.user_id.distinct()))
     .where(VOTE.c.sample_id == selections.c.sample_id, is_(VOTE.c.kind, AnnotationKind.LABEL), ~is_undone(VOTE))
+    .correlate(selections)
+    .scalar_subquery()
+)
+#: People with an answer of any kind to the very selection.
+ANSWER_COUNT = (
+    sa.select(sa.func.count(VOTE.c.user_id.distinct()))
+    .select_from(VOTE.join(ANSWERED, ANSWERED.c.id == VOTE.c.assignment_id))
+    .where(VOTE.c.sample_id == selections.c.sample_id, ANSWERED.c.selection_id == selections.c.id)
+    .where(is_(VOTE.c.kind, *ANSWERS), ~is_undone(VOTE))
     .correlate(selections)
     .scalar_subquery()
 )
@@ -62,30 +77,63 @@ def _has_answer(*kinds: AnnotationKind) -> "sa.ColumnElement[bool]":
     return sa.exists().where(mine, is_(ANSWER.c.kind, *kinds), ~is_undone(ANSWER))
 
 
+def _answered_this() -> "sa.ColumnElement[bool]":
+    """True where this person has an answer to the very selection that is not undone."""
+    joined = ANSWER.join(ANSWERED, ANSWERED.c.id == ANSWER.c.assignment_id)
+    here = (ANSWER.c.sample_id == selections.c.sample_id) & (ANSWERED.c.selection_id == selections.c.id)
+    mine = sa.select(ANSWER.c.id).select_from(joined).where(here, ANSWER.c.user_id == USER_ID)
+    return sa.exists(mine.where(is_(ANSWER.c.kind, *ANSWERS), ~is_undone(ANSWER)).correlate(selections))
+
+
+LIMIT = sa.bindparam("limit", type_=ID)
+MINE_TO_GIVE = SELECT.where(
+    selections.c.project_id == PROJECT_ID,
+    OPEN,
+    sa.func.coalesce(selections.c.assigned_to_id, USER_ID) == USER_ID,
+    ~IS_HELD.where(assignments.c.user_id == USER_ID),
+)
 MAY_BE_GIVEN = (
-    SELECT.where(selections.c.project_id == PROJECT_ID, OPEN, is_(SAMPLE_STATE, SampleState.UNLABELLED))
-    .where(~IS_HELD.where(assignments.c.user_id == USER_ID), selections.c.overlap > LEASE_COUNT + VOTE_COUNT)
-    .order_by(selections.c.round_id, selections.c.rank, selections.c.id)
-    .limit(sa.bindparam("limit", type_=ID))
+    MINE_TO_GIVE.where(IN_BATCH, is_(SAMPLE_STATE, SampleState.UNLABELLED))
+    .where(selections.c.overlap > LEASE_COUNT + VOTE_COUNT)
+    .order_by(selections.c.turn, selections.c.round_id, selections.c.rank, selections.c.id)
+    .limit(LIMIT)
+)
+#: A person who was named is asked even if they answered the sample before: somebody wants to hear it again.
+BY_HAND = (
+    MINE_TO_GIVE.where(~IN_BATCH, selections.c.overlap > LEASE_COUNT + ANSWER_COUNT, ~_answered_this())
+    .where((selections.c.assigned_to_id == USER_ID) | ~_has_answer(*ANSWERS))
+    .order_by(selections.c.turn, selections.c.id)
+    .limit(LIMIT)
 )
 
 
-def _offered(chosen: "sa.Select[Any]") -> "sa.Select[Any]":
-    """These selections with their samples. A limit inside keeps both planners from starting with the samples."""
-    few = chosen.subquery("chosen")
+def _offered(*parts: "sa.Select[Any]") -> "sa.Select[Any]":
+    """These selections with their samples, one part after the other. A limit inside keeps both planners from starting
+    with the samples.
+    """
+    placed = [
+        sa.select(part.add_columns(sa.literal_column(str(at)).label("part")).subquery())
+        for at, part in enumerate(parts)
+    ]
+    few = (sa.union_all(*placed) if len(placed) > 1 else placed[0]).subquery("chosen")
     offered = sa.select(few, *SAMPLE_COLUMNS).select_from(
         few.join(SAMPLE_WITH_CLASS, samples.c.id == few.c.selection_sample_id)
     )
-    return offered.order_by(few.c.selection_round_id, few.c.selection_rank, few.c.selection_id)
+    in_order = (few.c.part, few.c.selection_turn, few.c.selection_round_id, few.c.selection_rank, few.c.selection_id)
+    return offered.order_by(*in_order).limit(LIMIT)
 
 
-FRESH = _offered(MAY_BE_GIVEN.where(~_has_answer(*ANSWERS)))
+FRESH = _offered(BY_HAND, MAY_BE_GIVEN.where(~_has_answer(*ANSWERS)))
 SKIPPED = _offered(
     MAY_BE_GIVEN.where(
         selections.c.sample_id.in_(SKIPPED_SAMPLES), ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
     )
 )
-IS_ASKED = sa.exists().where(OTHER.c.sample_id == selections.c.sample_id, is_(OTHER.c.state, SelectionState.OPEN))
+IS_ASKED = sa.exists().where(
+    OTHER.c.sample_id == selections.c.sample_id,
+    is_(OTHER.c.state, SelectionState.OPEN),
+    ~is_(OTHER.c.lane, Lane.GOLD),
+)
 #: Samples that somebody holds by any selection, also by one that left the queue with its round. Leases are few, and
 #: the statement is not tied to a row, so it runs once.
 IN_HANDS = (
@@ -131,6 +179,8 @@ class SqlSelectionRows:
             "project_id": row.project_id,
             "round_id": round_id,
             "max_skips": config.skips_asked,
+            "lane": Lane.BATCH,
+            "turn": 0,
         }
         for part in chunks(chosen):
             rows = [of_round | _selection_row(pick, config) for pick in part]
@@ -192,7 +242,7 @@ class SqlSelectionRows:
 
     def askable(self, sample_ids: Sequence[int]) -> set[int]:
         """Those of the samples that are unlabelled, that no open selection asks for and that nobody holds."""
-        asked = sa.exists().where(selections.c.sample_id == samples.c.id, OPEN)
+        asked = sa.exists().where(selections.c.sample_id == samples.c.id, OPEN, ~is_(selections.c.lane, Lane.GOLD))
         free = sa.select(samples.c.id).where(
             is_(samples.c.state, SampleState.UNLABELLED), ~asked, samples.c.id.not_in(IN_HANDS)
         )
@@ -202,13 +252,14 @@ class SqlSelectionRows:
         return found
 
     def find_open_selection(self, sample_id: int) -> Selection | None:
-        """The open selection that asks for this sample (there is at most one), or None."""
-        row = self._connection.execute(SELECT.where(selections.c.sample_id == sample_id, OPEN)).one_or_none()
+        """The open selection that asks for this sample (there is at most one, gold aside), or None."""
+        asking = SELECT.where(selections.c.sample_id == sample_id, OPEN, ~is_(selections.c.lane, Lane.GOLD))
+        row = self._connection.execute(asking).one_or_none()
         return None if row is None else selection_from(row)
 
     def find_standing_selection(self, sample_id: int) -> Selection | None:
-        """The newest selection of this sample that is neither retired nor in reserve: what people were asked last; or
-        None.
+        """The newest selection of this sample by a round that is neither retired nor in reserve: what people were asked
+        last; or None.
 
         Cost: one row of an index for each round of the project.
         """
@@ -226,11 +277,12 @@ class SqlSelectionRows:
 
     def free_selections(self, project_id: int, user_id: int, limit: int, *, skipped: bool = True) -> list[Offer]:
         """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not
-        answered by this person, whose sample has no active label; ones that this person skipped come last, or not at
-        all unless `skipped`; then by round, rank.
+        answered by this person, and meant for nobody else. First those by hand (also of labelled samples), by turn;
+        then those of rounds whose sample has no active label, by turn, round, rank. Ones that this person skipped come
+        last, or not at all unless `skipped`.
 
-        Two statements, so that the first can stop at `limit` along ix_selections_queue however long the queue is; only
-        when it finds too few does the second look through what this person skipped.
+        Two statements, so that the first can stop at `limit` along its indexes however long the queue is; only when
+        it finds too few does the second look through what this person skipped.
 
         Cost: one row of the index for each selection given or passed over.
         """
@@ -271,7 +323,17 @@ def selection_from(row: "sa.Row[Any]") -> Selection:
         overlap=row.selection_overlap,
         max_skips=row.selection_max_skips,
         is_reserve=row.selection_is_reserve,
+        lane=row.selection_lane,
+        turn=row.selection_turn,
+        assigned_to_id=row.selection_assigned_to_id,
+        copy_group=row.selection_copy_group,
+        look_alike=row.selection_look_alike,
+        likely=_likely(row.selection_likely),
     )
+
+
+def _likely(stored: "list[list[Any]] | None") -> Likely | None:
+    return None if stored is None else tuple((int(class_id), float(chance)) for class_id, chance in stored)
 
 
 def _selection_row(pick: Chosen, config: ProjectConfig) -> dict[str, Any]:
@@ -283,6 +345,9 @@ def _selection_row(pick: Chosen, config: ProjectConfig) -> dict[str, Any]:
         "reason": pick.reason,
         "state": pick.state,
         "is_reserve": pick.is_reserve,
+        "copy_group": pick.copy_group,
+        "look_alike": pick.look_alike,
+        "likely": None if pick.likely is None else [list(entry) for entry in pick.likely],
     }
 
 

@@ -12,6 +12,7 @@ from al_service.storage.annotations import SqlAnnotationRows
 from al_service.storage.engine import BUSY_TIMEOUT_S, Engines, checkout, create_engines
 from al_service.storage.failures import DatabaseConflictError, DatabaseUnavailableError
 from al_service.storage.jobs import SqlJobRows
+from al_service.storage.lanes import SqlLaneRows
 from al_service.storage.migrate import upgrade_schema, word_about_schema
 from al_service.storage.models import SqlModelRows
 from al_service.storage.projects import SqlProjectRows
@@ -28,6 +29,7 @@ class SqlTransaction:
         self.samples = SqlSampleRows(connection)
         self.annotations = SqlAnnotationRows(connection)
         self.queue = SqlQueueRows(connection)
+        self.lanes = SqlLaneRows(connection)
         self.rounds = SqlRoundRows(connection)
         self.models = SqlModelRows(connection)
         self.jobs = SqlJobRows(connection)

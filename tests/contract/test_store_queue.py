@@ -279,14 +279,16 @@ class TestFreeSelections:
         with world_on_sqlite.store._writing() as connection:
             sql = str(FRESH.params(values).compile(connection, compile_kwargs={"literal_binds": True}))
             plan = [row.detail for row in connection.execute(sa.text(f"EXPLAIN QUERY PLAN {sql}"))]
-        assert plan[:2] == [
-            "MATERIALIZE chosen",
+        walked = [step for step in plan if step.startswith("SEARCH selections")]
+        assert walked == [
+            "SEARCH selections USING INDEX ix_selections_by_hand (project_id=?)",
             "SEARCH selections USING INDEX ix_selections_queue (project_id=?)",
         ]
-        # The few votes of one sample are told apart by person, and what was found is put in order again beside its
-        # samples; the queue itself is not sorted.
-        found = [step for step in plan if "SCAN" in step or "TEMP" in step]
-        assert found == ["USE TEMP B-TREE FOR count(DISTINCT)", "SCAN chosen", "USE TEMP B-TREE FOR ORDER BY"]
+        # Of each part at most `limit` rows are kept. The few votes of one sample are told apart by person, and what was
+        # found is put in order again beside its samples; the queue itself is not sorted.
+        found = [step for step in plan if "SCAN" in step or "TEMP" in step or "MATERIALIZE" in step]
+        of_a_part = ["USE TEMP B-TREE FOR count(DISTINCT)", "SCAN anon_{}", "USE TEMP B-TREE FOR ORDER BY"]
+        assert found == [step.format(part) for part in (1, 2) for step in ("MATERIALIZE anon_{}", *of_a_part)]
 
 
 class TestLeases:

@@ -13,8 +13,8 @@ from al_service.errors import UnavailableError
 from al_service.storage import migrate
 from al_service.storage.engine import create_engines
 from al_service.storage.store import SqlStore
+from benchmarks.postgres_server import PostgresServer
 from tests.contract.test_store_schema import details
-from tests.postgres_server import PostgresServer
 
 AT = "'2026-01-02 03:04:05.000000+00:00'"
 #: One project with two rounds, a job of every old kind, and every state of selections; {a}: a time of this database.
@@ -83,7 +83,20 @@ def test_an_old_database_keeps_every_row(old_store: SqlStore, database_kind: str
     assert [len(before[table]) for table in ("jobs", "selections", "assignments")] == [4, 5, 2]
     old_store.migrate()
     old_store.migrate()
-    added = {"jobs": {"progress_since": None}, "selections": {"is_reserve": False}}
+    steered = {
+        "lane": "batch",
+        "turn": 0,
+        "assigned_to_id": None,
+        "copy_group": None,
+        "look_alike": None,
+        "likely": None,
+    }
+    added = {
+        "jobs": {"progress_since": None},
+        "selections": {"is_reserve": False, **steered},
+        "assignments": {"suggestion_seen_at": None},
+        "rounds": {"class_ids": None},
+    }
     with old_store._writing() as connection:
         for table, rows in before.items():
             expected = [row | added.get(table, {}) for row in rows]

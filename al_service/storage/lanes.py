@@ -1,0 +1,146 @@
+"""What people ask for by hand, and gold, in SQL: selections that no round chose, and samples whose class is known."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from al_service.domain.records import Gold, GoldResult, Offer, Sample, Selection
+from al_service.domain.states import AnnotationKind, Lane, SelectionState
+from al_service.errors import ConflictError
+from al_service.storage.annotations import ANSWERS, is_undone
+from al_service.storage.dialect import insert_into
+from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, class_id_of, sample_from
+from al_service.storage.schema import annotations, assignments, classes, gold, is_, rounds, samples, selections
+from al_service.storage.selections import IN_BATCH, OPEN, SELECT, SELECTION_COLUMNS, selection_from
+
+IS_GOLD = is_(selections.c.lane, Lane.GOLD)
+#: Near-copies of what was labelled in this round have this turn: behind the others of the batch.
+TURN_OF_COPIES = 1
+WITH_SAMPLE: "sa.Select[Any]" = sa.select(*SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_from(
+    SAMPLE_WITH_CLASS.join(selections, selections.c.sample_id == samples.c.id).outerjoin(
+        rounds, rounds.c.id == selections.c.round_id
+    )
+)
+GOLD_CLASSES = classes.alias("gold_classes")
+GOLD_WITH_SAMPLE: "sa.Select[Any]" = sa.select(
+    *SAMPLE_COLUMNS, GOLD_CLASSES.c.name.label("gold_class"), gold.c.user_id.label("gold_by"), gold.c.created_at
+).select_from(
+    SAMPLE_WITH_CLASS.join(gold, gold.c.sample_id == samples.c.id).join(
+        GOLD_CLASSES, GOLD_CLASSES.c.id == gold.c.class_id
+    )
+)
+
+
+class SqlLaneRows:
+    """As in `loop.ports.LaneRows`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add(
+        self, sample: Sample, lane: Lane, *, answers: int, turn: int, user_id: int | None, reason: Any
+    ) -> Selection:
+        """An open selection that no round chose; ConflictError when one asks for the sample already."""
+        values = {
+            "project_id": sample.project_id,
+            "sample_id": sample.id,
+            "rank": 0,
+            "reason": reason,
+            "state": SelectionState.OPEN,
+            "overlap": answers,
+            "max_skips": 1,
+            "is_reserve": False,
+            "lane": lane,
+            "turn": turn,
+            "assigned_to_id": user_id,
+        }
+        statement = insert_into(self._connection, selections).values(values).on_conflict_do_nothing()
+        made = self._connection.execute(statement.returning(selections.c.id)).scalar_one_or_none()
+        if made is None:
+            raise ConflictError(f"sample {sample.id} is asked for already", sample=sample.id)
+        return selection_from(self._connection.execute(SELECT.where(selections.c.id == made)).one())
+
+    def steer(self, selection_id: int, *, turn: int, user_id: int | None) -> None:
+        """Move a selection in the order, and set who may have it (None: anybody)."""
+        here = selections.c.id == selection_id
+        self._connection.execute(sa.update(selections).where(here).values(turn=turn, assigned_to_id=user_id))
+
+    def by_hand(self, project_id: int, *, after: int, limit: int) -> list[Offer]:
+        """Open selections that somebody asked for, moved forward or gave to a person, with an id above `after`, by id;
+        gold aside.
+        """
+        here = (selections.c.project_id == project_id) & OPEN & ~IS_GOLD & (selections.c.id > after)
+        moved = ~IN_BATCH | selections.c.assigned_to_id.is_not(None) | (selections.c.turn < 0)
+        rows = self._connection.execute(WITH_SAMPLE.where(here, moved).order_by(selections.c.id).limit(limit))
+        return [Offer(selection_from(row), sample_from(row)) for row in rows]
+
+    def unassign(self, user_id: int) -> int:
+        """What only this person may have is for anybody; how many. Their gold leaves the queue."""
+        mine = OPEN & (selections.c.assigned_to_id == user_id)
+        statement = sa.update(selections)
+        self._connection.execute(statement.where(mine, IS_GOLD).values(state=SelectionState.RETIRED))
+        return self._connection.execute(statement.where(mine, ~IS_GOLD).values(assigned_to_id=None)).rowcount
+
+    def put_copies_in_order(self, round_id: int, copy_group: int) -> None:
+        """Near-copies come last in their round's batch while one of them is labelled, else in their own place."""
+        of_group = (selections.c.round_id == round_id) & (selections.c.copy_group == copy_group)
+        other = selections.alias("other")
+        same = (other.c.round_id == round_id) & (other.c.copy_group == copy_group)
+        is_known = sa.exists().where(same, is_(other.c.state, SelectionState.DONE))
+        turn = sa.case((is_known, TURN_OF_COPIES), else_=0)
+        waiting = of_group & is_(selections.c.state, SelectionState.OPEN, SelectionState.RESERVE)
+        statement = sa.update(selections).where(waiting, selections.c.turn.in_((0, TURN_OF_COPIES)))
+        self._connection.execute(statement.values(turn=turn))
+
+    def set_gold(self, sample: Sample, class_name: str, user_id: int, now: datetime) -> None:
+        """This sample's class is known for sure; InvalidInputError for a class that the project does not have."""
+        class_id = class_id_of(self._connection, sample.project_id, class_name)
+        values = {"project_id": sample.project_id, "class_id": class_id, "user_id": user_id, "created_at": now}
+        statement = insert_into(self._connection, gold).values(sample_id=sample.id, **values)
+        self._connection.execute(statement.on_conflict_do_update(index_elements=[gold.c.sample_id], set_=values))
+
+    def remove_gold(self, sample_id: int) -> bool:
+        """No gold any more, and nobody is asked for it as such; False when it was none."""
+        asking = selections.c.sample_id == sample_id
+        retired = sa.update(selections).where(asking, IS_GOLD, OPEN).values(state=SelectionState.RETIRED)
+        self._connection.execute(retired)
+        return self._connection.execute(sa.delete(gold).where(gold.c.sample_id == sample_id)).rowcount > 0
+
+    def golds(self, project_id: int, *, after: int = 0, limit: int = 1000) -> list[Gold]:
+        """Gold of a project with a sample id above `after`, by sample id."""
+        here = (gold.c.project_id == project_id) & (gold.c.sample_id > after)
+        rows = self._connection.execute(GOLD_WITH_SAMPLE.where(here).order_by(gold.c.sample_id).limit(limit))
+        return [Gold(sample_from(row), row.gold_class, row.gold_by, row.created_at) for row in rows]
+
+    def gold_for(self, project_id: int, user_id: int, limit: int) -> list[Gold]:
+        """Gold that this person neither answered nor has in hand, by sample id."""
+        mine = (annotations.c.sample_id == gold.c.sample_id) & (annotations.c.user_id == user_id)
+        answered = sa.exists().where(mine, is_(annotations.c.kind, *ANSWERS), ~is_undone())
+        asked = sa.exists().where(
+            selections.c.sample_id == gold.c.sample_id,
+            is_(selections.c.state, SelectionState.OPEN),
+            (selections.c.assigned_to_id == user_id) | ~IS_GOLD,
+        )
+        here = GOLD_WITH_SAMPLE.where(gold.c.project_id == project_id, ~answered, ~asked)
+        rows = self._connection.execute(here.order_by(gold.c.sample_id).limit(limit))
+        return [Gold(sample_from(row), row.gold_class, row.gold_by, row.created_at) for row in rows]
+
+    def gold_results(self, project_id: int) -> list[GoldResult]:
+        """How each person's labels of gold agree with it, by user id; skips, flags and what was undone do not count."""
+        joined = (
+            annotations.join(assignments, assignments.c.id == annotations.c.assignment_id)
+            .join(selections, selections.c.id == assignments.c.selection_id)
+            .join(gold, gold.c.sample_id == annotations.c.sample_id)
+        )
+        right = sa.func.sum(sa.case((annotations.c.class_id == gold.c.class_id, 1), else_=0))
+        statement = (
+            sa.select(annotations.c.user_id, sa.func.count().label("answered"), right.label("right"))
+            .select_from(joined)
+            .where(
+                gold.c.project_id == project_id, IS_GOLD, is_(annotations.c.kind, AnnotationKind.LABEL), ~is_undone()
+            )
+            .group_by(annotations.c.user_id)
+            .order_by(annotations.c.user_id)
+        )
+        return [GoldResult(row.user_id, row.answered, int(row.right)) for row in self._connection.execute(statement)]
