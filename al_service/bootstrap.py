@@ -18,6 +18,7 @@ from al_service.job_queue.rq_queue import RqJobQueue
 from al_service.loop.jobs import JobLimits
 from al_service.loop.ports import Artifacts
 from al_service.loop.services import Services, assemble
+from al_service.loop.uploads import UploadLimits
 from al_service.settings import Settings
 from al_service.storage.artifacts import FileArtifacts
 from al_service.storage.store import SqlStore
@@ -66,6 +67,7 @@ def open_services(settings: Settings) -> Services:
         utc_now,
         lease_ttl_s=settings.lease_ttl_s,
         limits=limits,
+        upload_limits=UploadLimits(bytes_max=settings.upload_max_bytes, files_max=settings.upload_files_max),
     )
 
 

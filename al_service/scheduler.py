@@ -24,11 +24,12 @@ class Scheduler:
         self._services = services
 
     def tick(self) -> int:
-        """Expire leases, release and announce jobs, close answered rounds, start due ones; how many things were
-        done.
+        """Expire leases, release and announce jobs, close answered rounds, start due ones, clear away old uploads; how
+        many things were done.
         """
         done = self._safely("expire leases", self._services.assignments.expire)
         done += self._safely("advance the projects", self._advance_all)
+        done += self._safely("clear away old uploads", self._services.uploads.sweep)
         # Last, because it may have to wait for a broker that does not answer.
         return done + self._safely("reconcile jobs", self._services.jobs.reconcile)
 

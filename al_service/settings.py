@@ -94,6 +94,12 @@ class Settings:
     worker_memory_max_bytes: int = _setting(
         0, "a worker above this resident memory stops its job and starts anew; 0 = no limit", low=0, high=2**50
     )
+    upload_max_bytes: int = _setting(
+        20 * 2**30, "the largest archive or folder that a browser may send for one import", low=1, high=2**50
+    )
+    upload_files_max: int = _setting(
+        1_000_000, "files in an uploaded folder, and images read from an uploaded archive", low=1, high=5_000_000
+    )
     image_pixels_max: int = _setting(64_000_000, "images with more pixels are rejected", low=1, high=2**40)
     log_level: str = _setting("info", "debug, info, warning or error", choices=LOG_LEVELS)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from al_service import images
 from al_service.domain.records import NewSample, Project, RejectedRow
 from al_service.domain.states import Role, Split
 from al_service.errors import ConflictError, InvalidInputError
+from al_service.ingest.parts import open_parts
 from al_service.ingest.rows import Limits, Source, SourceRow
 from al_service.ingest.rows import RejectedRow as RefusedRow
-from al_service.ingest.sources import open_source
+from al_service.ingest.sources import open_archive_file, open_source
 from al_service.ingest.split import in_evaluation
 from al_service.loop.annotations import RESERVED_KEY_PREFIX
 from al_service.loop.ports import Transaction
+from al_service.loop.uploads import SCHEME
 from al_service.storage.artifacts import image_name
 from workers.context import WorkerContext
 from workers.running import JobRun
@@ -80,9 +83,8 @@ def ingest(context: WorkerContext, run: JobRun) -> None:
     # A folder of its own for each attempt: a superseded one that still runs must not clear away its successor's.
     scratch = Path(context.settings.data_dir) / "scratch" / f"import-{run.job.id}-{run.job.attempt}"
     scratch.mkdir(parents=True, exist_ok=True)
-    limits = Limits(allow_absolute_paths=True)
     try:
-        with open_source(payload["location"], labels=payload["labels"], scratch=scratch, limits=limits) as source:
+        with _open_source(context, run, scratch) as source:
             work = _begin(context, run, source)
             run.progress(0, source.count, "importing images")
             done = 0
@@ -94,6 +96,21 @@ def ingest(context: WorkerContext, run: JobRun) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     with context.services.store.write() as tx:
         context.services.jobs.finish(tx, run.job, work.tally.facts())
+    context.services.uploads.imported(payload["location"], run.job.project_id)
+
+
+def _open_source(context: WorkerContext, run: JobRun, scratch: Path) -> Source:
+    """The source at the job's location. An upload may be a stranger's: no path that it names is read here."""
+    location, labels = run.job.payload["location"], run.job.payload["labels"]
+    if not location.startswith(SCHEME):
+        return open_source(location, labels=labels, scratch=scratch, limits=Limits(allow_absolute_paths=True))
+    uploads = context.services.uploads
+    with context.services.store.read() as tx:
+        project = tx.projects.get(run.job.project_id)
+    upload = uploads.get(project.name, location.removeprefix(SCHEME))
+    file = open_parts(partial(uploads.read_part, upload), upload.byte_count, upload.part_bytes)
+    limits = Limits(rows_max=context.settings.upload_files_max)
+    return open_archive_file(file, upload.name, labels=labels, scratch=scratch, limits=limits)
 
 
 def _begin(context: WorkerContext, run: JobRun, source: Source) -> Import:

@@ -19,7 +19,7 @@ from al_service.api.routing import Call, Context, Reply, Route
 from al_service.api.security import check_csrf
 from al_service.errors import InvalidInputError, NotFoundError
 
-#: No route takes files; a thousand class names and long guidelines fit well.
+#: Of JSON; a thousand class names and long guidelines fit well. Routes that take a file's bytes name their own limit.
 BODY_MAX_BYTES = 2**20
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -41,7 +41,7 @@ def make_view(route: Route, context: Context) -> Callable[..., Response]:
 
     def view(**path: Any) -> Response:
         started = time.perf_counter()
-        request.max_content_length = BODY_MAX_BYTES
+        request.max_content_length = BODY_MAX_BYTES if route.bytes_max is None else route.bytes_max
         call = _admit(route, context)
         response = _respond(route, route.handler(call, **_arguments(route, path)))
         if route.timer is not None:
@@ -86,6 +86,8 @@ def _arguments(route: Route, path: dict[str, Any]) -> dict[str, Any]:
         arguments["query"] = _validated(
             lambda kind: kind.model_validate(request.args.to_dict()), route.query, InvalidQueryError
         )
+    if route.bytes_max is not None:
+        arguments["data"] = request.get_data(cache=False)
     if route.body is not None:
         arguments["body"] = _body(route, route.body)
     return arguments

@@ -16,6 +16,7 @@ from al_service.api import (
     security,
     sessions,
     study_routes,
+    upload_routes,
 )
 from al_service.api.dispatch import BODY_MAX_BYTES, make_view
 from al_service.api.kept import kept_broker_facts
@@ -68,6 +69,7 @@ def all_routes() -> Routes:
         model_routes,
         study_routes,
         project_routes,
+        upload_routes,
         sample_routes,
         account_routes,
         audit_routes,

@@ -146,6 +146,39 @@ class JobAnswer(Answer):
     job: JobFields
 
 
+class JobsAnswer(Answer):
+    """Jobs, newest first."""
+
+    jobs: list[JobFields]
+
+
+class UploadFields(Answer):
+    """An upload. missing: the numbers of the parts that are still to be sent; location: what an import calls it."""
+
+    id: str
+    name: str
+    location: str
+    byte_count: int
+    file_count: int | None
+    part_bytes: int
+    part_count: int
+    missing: list[int]
+    begun_by: str
+    begun_at: datetime
+
+
+class UploadAnswer(Answer):
+    """One upload."""
+
+    upload: UploadFields
+
+
+class UploadsAnswer(Answer):
+    """Uploads that are still there, newest first."""
+
+    uploads: list[UploadFields]
+
+
 class FailedJobFields(JobFields):
     """A failed job and how to try again from a shell."""
 

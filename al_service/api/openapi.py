@@ -98,6 +98,9 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
         kinds = ("application/json", "text/plain") if route.is_beacon else ("application/json",)
         content = {kind: {"schema": refs[(route.body, "validation")]} for kind in kinds}
         operation["requestBody"] = {"required": is_required, "content": content}
+    if route.bytes_max is not None:
+        schema = {"type": "string", "format": "binary"}
+        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {"schema": schema}}}
     return operation
 
 

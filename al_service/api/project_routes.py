@@ -4,11 +4,12 @@ from typing import Any
 
 from al_service.api.loop_answers import (
     JobAnswer,
+    JobsAnswer,
     ProjectAnswer,
     ProjectsAnswer,
     SummaryAnswer,
 )
-from al_service.api.requests import ImportBody, ProjectBody, ProjectChangeBody
+from al_service.api.requests import ImportBody, LimitQuery, ProjectBody, ProjectChangeBody
 from al_service.api.routing import Call, Reply, Routes
 from al_service.api.shapes import job_fields, project_detail, project_fields, summary_answer
 from al_service.domain.states import JobKind, Role
@@ -62,9 +63,22 @@ def summarise_project(call: Call, project: str) -> Reply:
     return Reply(summary_answer(summary, _workers(call)))
 
 
+@ROUTES.add("GET", "/projects/<project>/imports", role=Role.ENGINEER, query=LimitQuery, answers={200: JobsAnswer})
+def list_imports(call: Call, project: str, query: LimitQuery) -> Reply:
+    """The newest imports of a project, without their rejected rows (those are with each job)."""
+    with call.services.store.read() as tx:
+        found = active_project(tx, project)
+        jobs = tx.jobs.all(project_id=found.id, kind=JobKind.INGEST, limit=query.limit)
+    return Reply(JobsAnswer(jobs=[job_fields(job) for job in jobs]))
+
+
 @ROUTES.add("POST", "/projects/<project>/imports", role=Role.ENGINEER, body=ImportBody, answers={202: JobAnswer})
 def import_images(call: Call, project: str, body: ImportBody) -> Reply:
-    """Queue an import of images that the workers can reach: folder, archive, CSV, JSONL or torchvision:NAME."""
+    """Queue an import of images: upload:ID, or what workers reach (folder, archive, CSV, JSONL, torchvision:NAME).
+
+    409 upload_incomplete while parts of the upload are missing.
+    """
+    call.services.uploads.check_whole(project, body.location)
     job = call.services.projects.import_images(
         project,
         body.location,

@@ -82,8 +82,17 @@ class ProjectChangeBody(Body):
     settings: dict[str, Any]
 
 
+class UploadBody(Body):
+    """A file that will come in parts; fingerprint: any text that is equal for equal content only."""
+
+    name: str = Field(description="of the file or folder, for people")
+    byte_count: int = Field(ge=1, le=ID_MAX)
+    file_count: int | None = Field(None, ge=1, le=ID_MAX, description="null where it is not known (an archive)")
+    fingerprint: str
+
+
 class ImportBody(Body):
-    """Where the images are, as the workers see it, and what to do with labels."""
+    """Where the images are, as the workers see it or `upload:ID`, and what to do with labels."""
 
     location: str = Field(min_length=1)
     labels: str = Field("auto", description="auto, column, folder or none")

@@ -97,6 +97,7 @@ class Route:
         body: model of the JSON body; query: model of the query string.
         answers: status -> model of the body, ImageBytes, FileBytes, or None for no body.
         etag: the answer carries an ETag and is answered 304 when the caller has it.
+        bytes_max: the body is a file's bytes, at most so many; the handler gets them as `data`.
         is_beacon: `navigator.sendBeacon` calls it: text/plain or a form will do, and csrf_token may be in the body.
         timer: name of the histogram of Meters that takes the seconds of good calls.
     """
@@ -109,6 +110,7 @@ class Route:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     etag: bool = False
+    bytes_max: int | None = None
     is_beacon: bool = False
     timer: str | None = None
 

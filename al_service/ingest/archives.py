@@ -33,43 +33,58 @@ _FOREIGN = {b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive", b"\x28\xb5\
 _ZIP_ERRORS = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)
 
 
-def open_archive(path: Path, scratch: Path, limits: Limits) -> "ZipContainer | TarContainer":
-    """Return the archive at this path, known by its first bytes and not by its name.
+def open_archive(file: IO[bytes], name: str, scratch: Path, limits: Limits) -> "ZipContainer | TarContainer":
+    """Return the archive in this file, known by its first bytes and not by its name.
+
+    Args:
+        file: seekable; belongs to the container from now on, and is closed here when there is none.
+        name: for messages.
 
     Raises:
         InvalidSourceError: no zip and no tar, cut short, or above archive_max_bytes when unpacked.
         UnavailableError: the scratch folder is full.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(512)
+        return _open(file, name, scratch, limits)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open(file: IO[bytes], name: str, scratch: Path, limits: Limits) -> "ZipContainer | TarContainer":
+    try:
+        head = file.read(512)
+        file.seek(0)
     except OSError as error:
-        raise InvalidSourceError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+        raise InvalidSourceError(f"{name} cannot be read ({error.strerror}): check the disk") from error
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return ZipContainer(path, limits)
+        return ZipContainer(file, name, limits)
     for magic, kind in _COMPRESSED.items():
         if head.startswith(magic):
-            return TarContainer(_unpack(path, kind, scratch, limits), kind, path, limits)
-    if head[257:262] == b"ustar" or path.suffix == ".tar":  # tar had no mark before 1988
-        return TarContainer(path.open("rb"), "tar", path, limits)
-    found = next((name for magic, name in _FOREIGN.items() if head.startswith(magic)), "no archive that we know")
+            with file:
+                plain = _unpack(file, name, kind, scratch, limits)
+            return TarContainer(plain, kind, name, limits)
+    if head[257:262] == b"ustar" or name.endswith(".tar"):  # tar had no mark before 1988
+        return TarContainer(file, "tar", name, limits)
+    found = next((kind for magic, kind in _FOREIGN.items() if head.startswith(magic)), "no archive that we know")
     raise InvalidSourceError(
-        f"{path} is {found}; expected a folder, a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz archive, "
+        f"{name} is {found}; expected a folder, a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz archive, "
         "or a .csv, .tsv or .jsonl table"
     )
 
 
 class ZipContainer:
-    """Members of a zip file, in the order of its directory."""
+    """Members of a zip file, in the order of its directory; `file` belongs to the container from now on."""
 
     kind = "zip"
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, file: IO[bytes], name: str, limits: Limits) -> None:
+        self._file = file
         self._limits = limits
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = zipfile.ZipFile(file)
         except (*_ZIP_ERRORS, ValueError) as error:
-            raise InvalidSourceError(f"{path} is a damaged zip archive ({error}): download or pack it again") from error
+            raise InvalidSourceError(f"{name} is a damaged zip archive ({error}): download or pack it again") from error
         self._members = self._zip.infolist()
         self._listing = list(cut_at_limit(self._list(), limits))
         self._by_path = _index(self._listing)
@@ -97,6 +112,7 @@ class ZipContainer:
     def close(self) -> None:
         """As in Container."""
         self._zip.close()
+        self._file.close()
 
     def _list(self) -> Iterator[Entry]:
         for position, info in enumerate(self._members):
@@ -115,7 +131,7 @@ class ZipContainer:
 class TarContainer:
     """Members of a tar file, in its order; `file` is the plain tar and belongs to the container from now on."""
 
-    def __init__(self, file: IO[bytes], kind: str, path: Path, limits: Limits) -> None:
+    def __init__(self, file: IO[bytes], kind: str, name: str, limits: Limits) -> None:
         self.kind = kind
         self._file = file
         self._limits = limits
@@ -124,7 +140,7 @@ class TarContainer:
             self._listing = list(cut_at_limit(self._list(), limits))
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             file.close()
-            message = f"{path} holds no sound tar archive ({error}): download or pack it again"
+            message = f"{name} holds no sound tar archive ({error}): download or pack it again"
             raise InvalidSourceError(message) from error
         self._by_path = _index(self._listing)
 
@@ -187,45 +203,43 @@ class _Bounded(io.BufferedIOBase):
         return self._under.tell()
 
 
-def _unpack(path: Path, kind: str, scratch: Path, limits: Limits) -> IO[bytes]:
+def _unpack(file: IO[bytes], name: str, kind: str, scratch: Path, limits: Limits) -> IO[bytes]:
     """Return a nameless temporary file with the plain tar."""
-    openers: dict[str, Callable[[Path], Any]] = {
-        "tar.gz": gzip.GzipFile,
+    openers: dict[str, Callable[[IO[bytes]], Any]] = {
+        "tar.gz": lambda packed: gzip.GzipFile(fileobj=packed),
         "tar.bz2": bz2.BZ2File,
         "tar.xz": lzma.LZMAFile,
     }
     scratch.mkdir(parents=True, exist_ok=True)
     out = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (the container closes it)
     try:
-        with openers[kind](path) as packed:
-            while chunk := _next_chunk(packed, path):
-                _keep_room(out.tell() + len(chunk), path, scratch, limits)
+        with openers[kind](file) as packed:
+            while chunk := _next_chunk(packed, name):
+                _keep_room(out.tell() + len(chunk), name, scratch, limits)
                 out.write(chunk)
         out.seek(0)
     except OSError as error:
         out.close()
-        raise UnavailableError(
-            f"{scratch} cannot take the unpacked {path.name} ({error.strerror}): free space"
-        ) from error
+        raise UnavailableError(f"{scratch} cannot take the unpacked {name} ({error.strerror}): free space") from error
     except BaseException:
         out.close()
         raise
     return out
 
 
-def _next_chunk(packed: IO[bytes], path: Path) -> bytes:
+def _next_chunk(packed: IO[bytes], name: str) -> bytes:
     try:
         return packed.read(_CHUNK_BYTES)
     except EOFError as error:
-        raise InvalidSourceError(f"{path} is cut short ({error}): download it again") from error
+        raise InvalidSourceError(f"{name} is cut short ({error}): download it again") from error
     except (OSError, lzma.LZMAError, zlib.error) as error:
-        raise InvalidSourceError(f"{path} is damaged ({error}): download or pack it again") from error
+        raise InvalidSourceError(f"{name} is damaged ({error}): download or pack it again") from error
 
 
-def _keep_room(byte_count: int, path: Path, scratch: Path, limits: Limits) -> None:
+def _keep_room(byte_count: int, name: str, scratch: Path, limits: Limits) -> None:
     if byte_count > limits.archive_max_bytes:
         most = f"{limits.archive_max_bytes:,}"
-        raise InvalidSourceError(f"{path} has more than {most} bytes when unpacked: import it in parts, or as a folder")
+        raise InvalidSourceError(f"{name} has more than {most} bytes when unpacked: import it in parts, or as a folder")
     free = shutil.disk_usage(scratch).free
     if free < limits.disk_free_min_bytes:
         raise UnavailableError(

@@ -17,6 +17,9 @@ FOREIGN_ENDINGS = frozenset((
 
 TABLE_ENDINGS = frozenset((".csv", ".tsv", ".jsonl", ".ndjson"))
 
+#: Names stand in indexes, which take no more than twice that.
+NAME_BYTES_MAX = 1000
+
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trainval"), "train"),
     **dict.fromkeys(("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev"), "test"),
@@ -28,6 +31,8 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 def printable_name(name: str) -> str:
     """Return the name itself if it is clean text, else one that is: odd characters as \\xNN and a hash to stay unique.
 
+    So is one above NAME_BYTES_MAX, which no file system gives but a forged archive can: its beginning and a hash.
+
     Odd are bytes that are not UTF-8 (they arrive as lone surrogates), control characters, line breaks and the marks
     that turn the direction of writing (with them a name can pose as another).
 
@@ -36,11 +41,12 @@ def printable_name(name: str) -> str:
     >>> printable_name("a\\udcff.jpg")
     'a\\\\xff.jpg~4714c1ab'
     """
-    if name.isascii() and name.isprintable():
+    if name.isascii() and name.isprintable() and len(name) <= NAME_BYTES_MAX:
         return name
     shown = "".join(_escape(character) if _is_odd(character) else character for character in name)
-    if shown == name:
+    if shown == name and len(name.encode()) <= NAME_BYTES_MAX:
         return name
+    shown = shown.encode()[:NAME_BYTES_MAX].decode(errors="ignore")
     return f"{shown}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 

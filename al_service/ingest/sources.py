@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from al_service.ingest.archives import open_archive
@@ -41,8 +42,32 @@ def open_source(location: str, *, scratch: Path, labels: Labels = "auto", limits
     path = _local_path(location)
     if path.is_file() and ending(path.name) in TABLE_ENDINGS:
         return _source(location, FolderContainer(path.parent, limits), path.name, labels, limits)
-    container = FolderContainer(path, limits) if path.is_dir() else open_archive(path, scratch, limits)
-    return _source(location, container, None, labels, limits)
+    if path.is_dir():
+        return _source(location, FolderContainer(path, limits), None, labels, limits)
+    return open_archive_file(_opened(path), location, scratch=scratch, labels=labels, limits=limits)
+
+
+def open_archive_file(
+    file: IO[bytes], name: str, *, scratch: Path, labels: Labels = "auto", limits: Limits | None = None
+) -> Source:
+    """Return the rows of an archive in an open, seekable file, which belongs to the source from now on.
+
+    Args:
+        name: what messages call it.
+        scratch, labels, limits: as in `open_source`.
+
+    Raises:
+        InvalidSourceError, UnavailableError: as `open_source`.
+    """
+    limits = limits or Limits()
+    return _source(name, open_archive(file, name, scratch, limits), None, labels, limits)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InvalidSourceError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
 
 
 def _source(location: str, container: Container, table: str | None, labels: Labels, limits: Limits) -> Source:

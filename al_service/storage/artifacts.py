@@ -160,6 +160,10 @@ class FileArtifacts:
         except OSError as error:
             raise ArtifactStorageError(f"{target}: cannot be removed: {error.strerror}", path=str(target)) from error
 
+    def room(self) -> int | None:
+        """As in `Artifacts`: free bytes of the disk."""
+        return free_bytes(self._root)
+
 
 def storage_refusal(target: Path, size: int, error: OSError) -> ArtifactStorageError:
     """The own error for a write of so many bytes that the operating system refused."""

@@ -173,6 +173,10 @@ class RemoteArtifacts:
                 with suppress(FileNotFoundError):
                     self._driver().rm_file(path)
 
+    def room(self) -> int | None:
+        """As in `Artifacts`: nobody knows."""
+        return None
+
     def _find(self, path: str) -> dict[str, Any] | None:
         """What the store says of a file, or None. (fsspec's own isfile and exists say False when nobody answers.)"""
         try:

@@ -143,6 +143,10 @@ class TestArtifacts:
         with pytest.raises(UnavailableError):
             artifacts.check()
 
+    def test_room_is_a_number_of_bytes_or_not_known(self, artifacts: Artifacts) -> None:
+        room = artifacts.room()
+        assert room is None or room > 0
+
     def test_threads_share_one(self, artifacts: Artifacts) -> None:
         def there_and_back(number: int) -> bytes:
             artifacts.put(f"images/{number}", bytes([number]) * 1000)
