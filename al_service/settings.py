@@ -54,6 +54,12 @@ class Settings:
     )
     secret_key: str = _setting("", "signs sessions; empty: made once and kept in the data folder", secret=True)
     session_cookie_secure: bool = _setting(False, "send the session cookie over https only; set it behind a TLS proxy")
+    trusted_proxies: int = _setting(
+        0,
+        "proxies in front, in a row, whose X-Forwarded-For says who asks; 0: none, the header is ignored",
+        low=0,
+        high=10,
+    )
     lease_ttl_s: float = _setting(
         300.0, "seconds a sample stays leased to a person without a heartbeat", low=1, high=86_400
     )

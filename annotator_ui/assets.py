@@ -15,6 +15,8 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, request, url_for
 from werkzeug.security import safe_join
 
+from al_service.api.access import open_to
+
 STATIC_DIR = Path(__file__).parent / "static"
 PLOTLY_NAME = "vendor/plotly.min.js"
 IMPORT_PATTERN = re.compile(r"""^import .* from "\./([\w.]+)";$""", re.MULTILINE)
@@ -30,6 +32,7 @@ def make_assets() -> Blueprint:
     version = static_version()
 
     @assets.get("/static/<path:name>")
+    @open_to(None)
     def static_file(name: str) -> Response:
         return _serve(VERSION_PATTERN.sub("", name, count=1), is_versioned=name.startswith(f"v-{version}/"))
 

@@ -1,10 +1,8 @@
-"""The routes of the pages. They check who may look and which project is meant; numbers and images come from /api/v1."""
+"""The routes of the pages: who may look is in their declarations, numbers and images come from /api/v1."""
 
-from collections.abc import Callable
-from functools import wraps
 from urllib.parse import urlsplit
 
-from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask_login import current_user
 from markupsafe import Markup
 from werkzeug.wrappers import Response
@@ -16,52 +14,45 @@ from al_service.domain.study_plan import DEFAULT, RANDOM
 from al_service.errors import NotFoundError
 from al_service.loop.services import Services
 from al_service.settings import Settings
+from annotator_ui.page_access import Pages
 
 #: The label page renews its leases at least this often; a third of the lease when that is shorter.
 HEARTBEAT_MAX_S = 60.0
 #: Shown at once where a study is started, one of each way of choosing; the others are a click away.
 FIRST_STRATEGIES = (DEFAULT, "margin", "entropy", "badge", "typiclust")
 
-View = Callable[..., str | Response]
 
-
-def make_pages(services: Services, settings: Settings) -> Blueprint:
+def make_pages(services: Services, settings: Settings) -> Pages:
     """The blueprint with every page."""
-    pages = Blueprint("pages", __name__)
+    pages = Pages("pages", __name__)
     heartbeat_s = min(HEARTBEAT_MAX_S, settings.lease_ttl_s / 3)
 
-    @pages.get("/login")
+    @pages.page("/login", role=None)
     def login() -> str | Response:
         target = local_path(request.args.get("next", ""))
         if current_user.is_authenticated:
             return redirect(target)
         return render_template("login.html", target=target)
 
-    @pages.get("/")
-    @_signed_in
+    @pages.page("/", role=Role.VIEWER)
     def projects() -> str:
         return render_template("projects.html", may_engineer=_role().covers(Role.ENGINEER))
 
-    @pages.get("/projects/<name>")
-    @_signed_in
+    @pages.page("/projects/<name>", role=Role.VIEWER)
     def project(name: str) -> Response:
         return redirect(url_for("pages.board", name=_find(services, name).name))
 
-    @pages.get("/projects/<name>/label")
-    @_signed_in
+    @pages.page("/projects/<name>/label", role=Role.LABELER)
     def label(name: str) -> str:
-        if not _role().covers(Role.LABELER):
-            abort(403, f"Your role ({_role()}) may look at boards but not label. An admin can change that.")
         return render_template("label.html", project=_find(services, name), heartbeat_s=heartbeat_s)
 
-    @pages.get("/projects/<name>/board")
-    @_signed_in
+    @pages.page("/projects/<name>/board", role=Role.VIEWER, inline_styles=True)
     def board(name: str) -> str:
         return render_template("board.html", project=_find(services, name), may_engineer=_role().covers(Role.ENGINEER))
 
     _add_study_pages(pages, services)
 
-    @pages.get("/favicon.ico")
+    @pages.page("/favicon.ico", role=None)
     def favicon() -> Response:
         return redirect(url_for("assets.static_file", name="favicon.svg"), 301)
 
@@ -72,11 +63,10 @@ def make_pages(services: Services, settings: Settings) -> Blueprint:
     return pages
 
 
-def _add_study_pages(pages: Blueprint, services: Services) -> None:
+def _add_study_pages(pages: Pages, services: Services) -> None:
     """Studies of a project: all of them with the form that starts one, and each with its report."""
 
-    @pages.get("/projects/<name>/studies")
-    @_signed_in
+    @pages.page("/projects/<name>/studies", role=Role.VIEWER)
     def studies(name: str) -> str:
         found = _find(services, name)
         return render_template(
@@ -89,8 +79,7 @@ def _add_study_pages(pages: Blueprint, services: Services) -> None:
             open_more=found.config.strategy not in (RANDOM, *FIRST_STRATEGIES),
         )
 
-    @pages.get("/projects/<name>/studies/<int:study_id>")
-    @_signed_in
+    @pages.page("/projects/<name>/studies/<int:study_id>", role=Role.VIEWER, inline_styles=True)
     def study(name: str, study_id: int) -> str:
         found = _find(services, name)
         job, report = _find_study(services, name, study_id)
@@ -113,17 +102,6 @@ def local_path(target: str) -> str:
     except ValueError:
         return "/"
     return "/" if parts.scheme or parts.netloc else target
-
-
-def _signed_in(view: View) -> View:
-    @wraps(view)
-    def checked(*args: object, **kwargs: object) -> str | Response:
-        if not current_user.is_authenticated:
-            asked = request.full_path if request.query_string else request.path
-            return redirect(url_for("pages.login", next=None if asked == "/" else asked))
-        return view(*args, **kwargs)
-
-    return checked
 
 
 def _find(services: Services, name: str) -> Project:

@@ -13,6 +13,7 @@ from flask import Response, request
 from pydantic import BaseModel, ValidationError
 
 from al_service.api import sessions
+from al_service.api.access import open_to
 from al_service.api.errors import NotSignedInError, RoleTooLowError
 from al_service.api.requests import ID_MAX
 from al_service.api.routing import Call, Context, Reply, Route
@@ -39,6 +40,7 @@ class InvalidQueryError(InvalidInputError):
 def make_view(route: Route, context: Context) -> Callable[..., Response]:
     """The Flask view that serves one route."""
 
+    @open_to(route.role)
     def view(**path: Any) -> Response:
         started = time.perf_counter()
         request.max_content_length = BODY_MAX_BYTES if route.bytes_max is None else route.bytes_max

@@ -12,11 +12,13 @@ from flask import Flask, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from al_service import __version__
+from al_service.api.access import open_to
 from al_service.api.collector import StateCollector
 from al_service.api.errors import NotSignedInError
 from al_service.api.kept import BrokerFacts, Kept
 from al_service.api.routing import Context
 from al_service.api.sessions import find_caller
+from al_service.domain.states import Role
 from al_service.errors import AlServiceError, UnavailableError
 from al_service.loop.services import Services
 
@@ -31,10 +33,12 @@ def install(app: Flask, context: Context) -> None:
     disks = Kept(lambda: check_disks(context.services), context.services.clock)
 
     @app.get("/health")
+    @open_to(None)
     def health() -> Response:
         return jsonify(status="ok")
 
     @app.get("/health/ready")
+    @open_to(None)
     def ready() -> Response:
         parts = {**disks.get(), **check_broker(context.broker)}
         shown = (
@@ -48,10 +52,12 @@ def install(app: Flask, context: Context) -> None:
         return response
 
     @app.get("/version")
+    @open_to(None)
     def version() -> Response:
         return jsonify(name="al-service", version=__version__, api="v1")
 
     @app.get("/metrics")
+    @open_to(Role.VIEWER)
     def metrics() -> Response:
         if not _may_look(context):
             raise NotSignedInError("metrics need a viewer's token (Authorization: Bearer …) from other machines")

@@ -50,7 +50,7 @@ def install(app: Flask, services: Services, settings: Settings) -> None:
     )
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     sessions.install(app, services, settings)
-    security.install(app)
+    security.install(app, settings)
     errors.install(app)
     health.install(app, context)
     blueprint = Blueprint("api", __name__, url_prefix=errors.API_PREFIX)

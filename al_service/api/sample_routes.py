@@ -77,4 +77,4 @@ def _visible(tx: Transaction, call: Call, sample_id: int) -> Sample:
         return sample
     if any(item.user_id == user_id for item in tx.annotations.active_of_sample(sample_id)):
         return sample
-    raise NotFoundError(f"no sample {sample_id}", sample=sample_id)
+    raise NotFoundError(f"no sample with id {sample_id}", sample=sample_id)

@@ -2,31 +2,52 @@
 
 from flask import Flask, Response
 from flask_wtf.csrf import ValidationError, generate_csrf, validate_csrf
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from al_service.api.errors import CsrfFailedError
+from al_service.settings import Settings
 
-#: plotly sets styles on elements, hence 'unsafe-inline' for styles; no script is inline. Images may be blobs and data.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "img-src 'self' blob: data:",
-        "style-src 'self' 'unsafe-inline'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-    )
+POLICY_HEADER = "Content-Security-Policy"
+_POLICY = (
+    "default-src 'self'",
+    "img-src 'self' blob: data:",
+    "object-src 'none'",
+    "frame-ancestors 'none'",
+    "base-uri 'none'",
+    "form-action 'self'",
 )
+#: No script and no style is inline. Images may be blobs and data.
+CONTENT_SECURITY_POLICY = "; ".join(_POLICY)
+#: For pages with plots: plotly writes styles as text. Scripts stay as strict.
+ALLOW_INLINE_STYLES = "; ".join((*_POLICY, "style-src 'self' 'unsafe-inline'"))
 HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    POLICY_HEADER: CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+#: Sent where cookies are for https only: browsers then ask this host by https for a year, whatever a link says.
+HTTPS_ONLY = ("Strict-Transport-Security", "max-age=31536000")
 
 
-def install(app: Flask) -> None:
-    """Send the headers with every response of the app; a token lives as long as its session."""
+def install(app: Flask, settings: Settings) -> None:
+    """Send the headers with every response of the app, and believe as many proxies as the settings say.
+
+    A CSRF token lives as long as its session.
+    """
     app.config["WTF_CSRF_TIME_LIMIT"] = None
-    app.after_request(_with_headers)
+    if settings.trusted_proxies:
+        count = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
+    headers = [*HEADERS.items(), *([HTTPS_ONLY] if settings.session_cookie_secure else [])]
+
+    @app.after_request
+    def with_headers(response: Response) -> Response:
+        for name, value in headers:
+            response.headers.setdefault(name, value)
+        return response
 
 
 def csrf_token() -> str:
@@ -44,9 +65,3 @@ def check_csrf(token: str | None) -> None:
         validate_csrf(token)
     except (ValidationError, UnicodeError) as error:
         raise CsrfFailedError(f"{error} Send the csrf_token of GET /api/v1/me as X-CSRF-Token.") from error
-
-
-def _with_headers(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response

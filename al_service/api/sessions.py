@@ -13,6 +13,7 @@ from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, current_user, login_user
 
 from al_service.api.answers import SessionAnswer, UserFields
+from al_service.api.known_browsers import cookie_for, find_browser
 from al_service.api.requests import SignInBody
 from al_service.api.routing import Call, Reply, Routes
 from al_service.api.security import csrf_token
@@ -150,16 +151,21 @@ def _session_user(services: Services, user_id: int) -> SessionUser | None:
 def sign_in(call: Call, body: SignInBody) -> Reply:
     """Sign in with name and password; the session cookie lasts 30 days from its last use.
 
-    429 with Retry-After after ten failures within a minute for one name from one address.
+    429 with Retry-After after too many failures: ten a minute for one name from one address, 100 in ten minutes from
+    one address, 30 in 15 minutes for one name. A browser that signed in with the name before has only the first limit,
+    and for itself.
     """
     address, now = request.remote_addr or "", call.services.clock()
-    call.context.sign_in_limit.admit(body.name, address, now)
-    user = call.services.accounts.sign_in(body.name, body.password)
-    call.context.sign_in_limit.forgive(body.name, address)
+    limit = call.context.sign_in_limit
+    attempt = limit.admit(body.name, address, now, browser=find_browser(body.name))
+    user = call.services.accounts.sign_in(body.name, body.password, address=address)
+    limit.forgive(attempt)
+    # Nothing that was in the cookie before survives, so nobody can prepare a session for somebody else.
     session.clear()
     login_user(_session_user(call.services, user.id))
     _renew(now)
-    return Reply(SessionAnswer(user=_fields(user), csrf_token=csrf_token()))
+    cookie = cookie_for(user.name, is_secure=call.context.settings.session_cookie_secure)
+    return Reply(SessionAnswer(user=_fields(user), csrf_token=csrf_token()), headers={"Set-Cookie": cookie})
 
 
 @ROUTES.add("DELETE", "/session", role=Role.VIEWER, answers={204: None})

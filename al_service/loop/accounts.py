@@ -1,13 +1,11 @@
-"""People, passwords, tokens. Passwords are stored as scrypt hashes, tokens as SHA-256 hashes of 256 random bits.
+"""People, signing in, tokens. Passwords are stored as `passwords` makes them, tokens as SHA-256 of 256 random bits.
 
-scrypt comes with Python's hashlib (OpenSSL); a token has so much entropy that a fast hash is safe for it.
+A token has so much entropy that a fast hash is safe for it.
 """
 
 import hashlib
-import hmac
 import re
 import secrets
-from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,15 +13,16 @@ from datetime import datetime, timedelta
 from al_service.domain.records import Token, User
 from al_service.domain.states import Role
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
+from al_service.loop.audit_ration import AuditRation
+from al_service.loop.passwords import check_password, hash_password, is_outdated
 from al_service.loop.ports import Store
 
 USER_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-PASSWORD_LENGTH_MIN = 8
-PASSWORD_LENGTH_MAX = 1000
 TOKEN_PREFIX = "al_"  # noqa: S105 (the visible start of every token, not one)
 TOKEN_DAYS_DEFAULT = 90
 TOKEN_TOUCH_EVERY = timedelta(minutes=1)
-SCRYPT_COST = 2**14
+#: Names in the audit log for failed sign-ins: people type their password into the wrong field.
+UNKNOWN_NAME = "(unknown name)"
 
 
 class SignInFailedError(PermissionDeniedError):
@@ -65,6 +64,7 @@ class Accounts:
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
+        self._failures = AuditRation()
 
     def add_user(self, name: str, role: Role, password: str | None = None, *, by_user_id: int | None = None) -> User:
         """Add a person; without a password they can only use tokens.
@@ -91,8 +91,11 @@ class Accounts:
         if known is None:
             return self.add_user(name, role, password)
         hashed = hash_password(password) if password is not None else None
+        now = self._clock()
         with self._store.write() as tx:
             tx.accounts.set_user(known.id, role=role, password_hash=hashed, is_active=True)
+            details = {"role": role, "password": password is not None, "is_active": True}
+            tx.accounts.add_audit(user_id=None, action="user.change", subject=name, details=details, now=now)
             return tx.accounts.get_user(known.id)
 
     def change_user(
@@ -137,8 +140,11 @@ class Accounts:
         with self._store.read() as tx:
             return tx.accounts.users()
 
-    def sign_in(self, name: str, password: str) -> User:
-        """The user, if name and password fit and the account is active.
+    def sign_in(self, name: str, password: str, *, address: str = "") -> User:
+        """The user, if name and password fit and the account is active; both outcomes go into the audit log.
+
+        Args:
+            address: from where, for the audit log.
 
         Raises:
             SignInFailedError: they do not; takes as long for unknown names as for wrong passwords.
@@ -146,10 +152,27 @@ class Accounts:
         with self._store.read() as tx:
             user = tx.accounts.find_user(name)
             stored = tx.accounts.password_hash(user.id) if user is not None else None
-        fits = check_password(password, stored or DUMMY_HASH)
+        fits = check_password(password, stored)
         if user is None or stored is None or not fits or not user.is_active:
+            self._note_failure(user, address)
             raise SignInFailedError("name or password is not right")
+        renewed = hash_password(password) if is_outdated(stored) else None
+        with self._store.write() as tx:
+            tx.accounts.set_user(user.id, password_hash=renewed)
+            tx.accounts.add_audit(
+                user_id=user.id, action="sign_in", subject=name, details={"address": address}, now=self._clock()
+            )
         return user
+
+    def _note_failure(self, user: User | None, address: str) -> None:
+        now = self._clock()
+        left_out = self._failures.take(now)
+        if left_out is None:
+            return
+        subject = UNKNOWN_NAME if user is None else user.name
+        details = {"address": address, "left_out": left_out}
+        with self._store.write() as tx:
+            tx.accounts.add_audit(user_id=None, action="sign_in.failed", subject=subject, details=details, now=now)
 
     def create_token(
         self,
@@ -230,33 +253,6 @@ def _found(user: User | None, name: str) -> User:
     if user is None:
         raise NotFoundError(f"no user {name!r}; `al user list` shows who there is", user=name)
     return user
-
-
-def hash_password(password: str) -> str:
-    """`scrypt$n$salt$hash`, salted; about 50 ms on purpose.
-
-    Raises:
-        InvalidInputError: not 8 to 1000 characters.
-    """
-    if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
-        raise InvalidInputError(f"a password needs {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters")
-    salt = secrets.token_bytes(16)
-    digest = _scrypt(password, salt, SCRYPT_COST)
-    return f"scrypt${SCRYPT_COST}${b64encode(salt).decode()}${b64encode(digest).decode()}"
-
-
-def check_password(password: str, stored: str) -> bool:
-    """True when the password fits; compared in constant time."""
-    _, cost, salt, digest = stored.split("$")
-    return hmac.compare_digest(_scrypt(password[:PASSWORD_LENGTH_MAX], b64decode(salt), int(cost)), b64decode(digest))
-
-
-def _scrypt(password: str, salt: bytes, cost: int) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=cost, r=8, p=1, maxmem=2**26, dklen=32)
-
-
-#: Checked when a name is unknown, so that guessing names by timing does not work. No password hashes to zeros.
-DUMMY_HASH = f"scrypt${SCRYPT_COST}${b64encode(bytes(16)).decode()}${b64encode(bytes(32)).decode()}"
 
 
 def _token_hash(secret: str) -> str:

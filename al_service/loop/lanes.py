@@ -93,7 +93,7 @@ class Lanes:
         tx.projects.lock(tx.samples.get(sample_id).project_id)
         sample = tx.samples.get(sample_id)
         if sample.split is Split.EVALUATION and not evaluation:
-            raise NotFoundError(f"no sample {sample_id}", sample=sample_id)
+            raise NotFoundError(f"no sample with id {sample_id}", sample=sample_id)
         if sample.state not in ASIDE:
             raise NotSetAsideError(f"sample {sample_id} is {sample.state}, not flagged or skipped", state=sample.state)
         aside = (AnnotationKind.FLAG, AnnotationKind.SKIP)

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 
 from al_service.api.install import all_routes
-from al_service.api.sign_in_limit import FAILURES_MAX, SignInLimit, TooManyRequestsError
+from al_service.api.sign_in_limit import PAIR
 from al_service.domain.states import Role
 
 PASSWORD = "correct horse battery"
@@ -71,8 +71,8 @@ def test_signing_in_and_out(world):
 
 def test_the_cookie_is_guarded_and_lasts_thirty_days(world):
     world.services.accounts.add_user("mia", Role.LABELER, PASSWORD)
-    cookie = world.api(None).post("/session", {"name": "mia", "password": PASSWORD}).headers["Set-Cookie"]
-    assert cookie.startswith("al_session=")
+    answer = world.api(None).post("/session", {"name": "mia", "password": PASSWORD})
+    cookie = next(text for text in answer.headers.getlist("Set-Cookie") if text.startswith("al_session="))
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
     assert "Expires=" in cookie
     assert "Secure" not in cookie.split("; ")
@@ -134,7 +134,7 @@ def test_wrong_names_and_passwords_look_the_same(world):
 def test_guessing_is_slowed_down_per_name_and_a_minute_later_allowed_again(world):
     world.services.accounts.add_user("mia", Role.LABELER, PASSWORD)
     api = world.api(None)
-    for _ in range(FAILURES_MAX):
+    for _ in range(PAIR.failures_max):
         assert api.post("/session", {"name": "mia", "password": "wrong"}).status_code == 401
     refused = api.post("/session", {"name": "mia", "password": PASSWORD})
     assert (refused.status_code, refused.json["error"]["code"]) == (429, "too_many_requests")
@@ -142,18 +142,6 @@ def test_guessing_is_slowed_down_per_name_and_a_minute_later_allowed_again(world
     assert api.post("/session", {"name": "tom", "password": "wrong"}).status_code == 401
     world.clock.advance(61)
     assert api.post("/session", {"name": "mia", "password": PASSWORD}).status_code == 200
-
-
-def test_a_right_password_forgives_earlier_mistakes(world):
-    limit = SignInLimit()
-    for _ in range(3 * FAILURES_MAX):
-        limit.admit("mia", "::1", world.clock())
-        limit.forgive("mia", "::1")
-    for _ in range(FAILURES_MAX):
-        limit.admit("mia", "::1", world.clock())
-    with pytest.raises(TooManyRequestsError):
-        limit.admit("mia", "::1", world.clock())
-    limit.admit("mia", "::2", world.clock())
 
 
 def test_tokens_expire_are_revoked_and_end_with_their_user(world):
