@@ -95,6 +95,8 @@ projects = sa.Table(
     sa.UniqueConstraint("name"),
 )
 
+#: A retired class was merged into another (merged_into_id: what it is today, however often that was merged on), or was
+#: split: then nothing means it any more, and classes with its id in split_from_id took its place.
 classes = sa.Table(
     "classes",
     metadata,
@@ -104,6 +106,7 @@ classes = sa.Table(
     columns.integer("position"),
     columns.time("retired_at", nullable=True),
     columns.ref("classes", "merged_into_id", nullable=True),
+    columns.ref("classes", "split_from_id", nullable=True),
     sa.UniqueConstraint("project_id", "name"),
     sa.UniqueConstraint("project_id", "position"),
 )
