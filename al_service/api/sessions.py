@@ -1,10 +1,12 @@
 """Who asks: a person with the session cookie (Flask-Login) or a program with a bearer token.
 
-The cookie holds the user id and a mark of the password's hash, signed, so a new password or a switched-off account ends
-every session of that person at the next request. Nothing is stored on the server.
+The cookie holds the user id, a mark of the password's hash and an id of its own, signed. So a new password or a
+switched-off account ends every session of that person at the next request. The ids of sessions that were ended by
+signing out are stored until such a cookie would be too old anyway; open sessions are stored nowhere.
 """
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,14 +22,12 @@ from al_service.api.security import csrf_token
 from al_service.domain.records import User
 from al_service.domain.states import Role
 from al_service.errors import InvalidInputError
-from al_service.loop.accounts import Principal
+from al_service.loop.accounts import SESSION_LIFETIME, Principal
 from al_service.loop.services import Services
 from al_service.settings import Settings
 
 COOKIE_NAME = "al_session"
-LIFETIME = timedelta(days=30)
-#: The cookie is signed anew at most this often. At every request, an answer that is still under way when somebody signs
-#: out would sign them in again.
+#: The cookie is signed anew at most this often.
 RENEW_AFTER = timedelta(hours=1)
 RENEWED_AT = "renewed_at"
 
@@ -41,9 +41,10 @@ class SessionUser:
     is_active = True
     is_anonymous = False
 
-    def __init__(self, user: User, mark: str) -> None:
+    def __init__(self, user: User, mark: str, session_id: str) -> None:
         self.user = user
         self.mark = mark
+        self.session_id = session_id
 
     @property
     def id(self) -> int:
@@ -62,7 +63,7 @@ class SessionUser:
 
     def get_id(self) -> str:
         """What the cookie holds."""
-        return f"{self.user.id}:{self.mark}"
+        return f"{self.user.id}:{self.mark}:{self.session_id}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def install(app: Flask, services: Services, settings: Settings) -> None:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.session_cookie_secure,
-        PERMANENT_SESSION_LIFETIME=LIFETIME,
+        PERMANENT_SESSION_LIFETIME=SESSION_LIFETIME,
         SESSION_REFRESH_EACH_REQUEST=False,
         REMEMBER_COOKIE_REFRESH_EACH_REQUEST=False,
     )
@@ -129,22 +130,23 @@ def _renew(now: datetime) -> None:
 
 
 def _find_session_user(services: Services, cookie_id: str) -> SessionUser | None:
-    user_id, _, mark = cookie_id.partition(":")
-    if not user_id.isdecimal():
+    user_id, _, rest = cookie_id.partition(":")
+    mark, _, session_id = rest.partition(":")
+    if not user_id.isdecimal() or not session_id:
         return None
-    found = _session_user(services, int(user_id))
+    found = _session_user(services, int(user_id), session_id)
     return found if found is not None and found.mark == mark else None
 
 
-def _session_user(services: Services, user_id: int) -> SessionUser | None:
+def _session_user(services: Services, user_id: int, session_id: str) -> SessionUser | None:
     with services.store.read() as tx:
-        found = tx.accounts.find_signed_in(user_id)
+        found = tx.accounts.find_signed_in(user_id, session_id)
     if found is None:
         return None
     user, stored = found
     if not user.is_active or stored is None:
         return None
-    return SessionUser(user, hashlib.sha256(stored.encode()).hexdigest()[:16])
+    return SessionUser(user, hashlib.sha256(stored.encode()).hexdigest()[:16], session_id)
 
 
 @ROUTES.add("POST", "/session", role=None, body=SignInBody, answers={200: SessionAnswer})
@@ -162,7 +164,7 @@ def sign_in(call: Call, body: SignInBody) -> Reply:
     limit.forgive(attempt)
     # Nothing that was in the cookie before survives, so nobody can prepare a session for somebody else.
     session.clear()
-    login_user(_session_user(call.services, user.id))
+    login_user(_session_user(call.services, user.id, secrets.token_urlsafe(16)))
     _renew(now)
     cookie = cookie_for(user.name, is_secure=call.context.settings.session_cookie_secure)
     return Reply(SessionAnswer(user=_fields(user), csrf_token=csrf_token()), headers={"Set-Cookie": cookie})
@@ -170,7 +172,9 @@ def sign_in(call: Call, body: SignInBody) -> Reply:
 
 @ROUTES.add("DELETE", "/session", role=Role.VIEWER, answers={204: None})
 def sign_out(call: Call) -> Reply:
-    """Sign out in this browser."""
+    """Sign out: this browser's session ends, copies of its cookie included. A bearer token stays good."""
+    if call.principal is not None and call.principal.token_id is None:
+        call.services.accounts.sign_out(call.user, current_user.session_id)
     session.clear()
     return Reply(None, 204)
 

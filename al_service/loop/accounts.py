@@ -20,6 +20,8 @@ from al_service.loop.ports import Store
 USER_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 TOKEN_PREFIX = "al_"  # noqa: S105 (the visible start of every token, not one)
 TOKEN_DAYS_DEFAULT = 90
+#: A session that nobody uses for so long is over by itself.
+SESSION_LIFETIME = timedelta(days=30)
 TOKEN_TOUCH_EVERY = timedelta(minutes=1)
 #: Names in the audit log for failed sign-ins: people type their password into the wrong field.
 UNKNOWN_NAME = "(unknown name)"
@@ -163,6 +165,13 @@ class Accounts:
                 user_id=user.id, action="sign_in", subject=name, details={"address": address}, now=self._clock()
             )
         return user
+
+    def sign_out(self, user: User, session_id: str) -> None:
+        """End that session of theirs, whoever holds a copy of its cookie."""
+        now = self._clock()
+        with self._store.write() as tx:
+            if tx.accounts.end_session(session_id, now, forget_before=now - SESSION_LIFETIME):
+                tx.accounts.add_audit(user_id=user.id, action="sign_out", subject=user.name, details={}, now=now)
 
     def _note_failure(self, user: User | None, address: str) -> None:
         now = self._clock()

@@ -585,8 +585,12 @@ class AccountRows(Protocol):
     def get_user(self, user_id: int) -> User:
         """The user, or NotFoundError."""
 
-    def find_signed_in(self, user_id: int) -> tuple[User, str | None] | None:
-        """The user of that id with the stored password hash, or None; one statement, because every request asks."""
+    def find_signed_in(self, user_id: int, session_id: str = "") -> tuple[User, str | None] | None:
+        """The user of that id with the stored password hash; None when unknown, or when that session was ended. One
+        statement, because every request asks."""
+
+    def end_session(self, session_id: str, now: datetime, *, forget_before: datetime) -> bool:
+        """End a session of a browser, once, and forget those that ended so long ago; True when it was open."""
 
     def lock_admins(self) -> None:
         """Make others that call this wait until this transaction ends, so that the last admin cannot be lost."""

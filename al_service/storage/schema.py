@@ -24,7 +24,7 @@ from al_service.domain.states import (
     StageState,
 )
 from al_service.storage import columns
-from al_service.storage.column_types import ID
+from al_service.storage.column_types import ID, KEY_BYTES_MAX, CleanText
 
 NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
@@ -71,6 +71,14 @@ tokens = sa.Table(
     columns.time("last_used_at", nullable=True),
     sa.UniqueConstraint("token_hash"),
     columns.index("ix_tokens_user_id", "user_id"),
+)
+
+ended_sessions = sa.Table(
+    "ended_sessions",
+    metadata,
+    sa.Column("session_id", CleanText(KEY_BYTES_MAX), primary_key=True),
+    columns.time("ended_at"),
+    columns.index("ix_ended_sessions_ended_at", "ended_at"),
 )
 
 audit_log = sa.Table(
