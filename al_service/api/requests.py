@@ -167,6 +167,49 @@ class LimitQuery(Query):
     limit: int = Field(20, ge=1, le=200)
 
 
+class VerdictBody(Body):
+    """A reviewer's word on a sample; version: the label_version they saw, 0 for none."""
+
+    class_name: str
+    version: int = Field(ge=0, le=ID_MAX)
+    client_key: str
+
+
+class SampleVerdictBody(VerdictBody):
+    """As VerdictBody, for one of many."""
+
+    sample_id: Id
+
+
+class VerdictsBody(Body):
+    """Verdicts on many samples."""
+
+    labels: list[SampleVerdictBody] = Field(min_length=1, max_length=200)
+
+
+class TaskBody(Body):
+    """Samples to ask for; user: one person (also if they answered before); priority -9 to 9, higher is sooner."""
+
+    sample_ids: list[Id] = Field(min_length=1, max_length=1000)
+    user: str | None = None
+    answers: int = Field(1, description="people who answer each of them, 1 to 20")
+    priority: int = 0
+
+
+class TasksQuery(Query):
+    """A page of what was asked for by hand: those with an id above `after`."""
+
+    limit: int = Field(100, ge=1, le=1000)
+    after: int = Field(0, ge=0, le=ID_MAX)
+
+
+class GoldQuery(Query):
+    """A page of gold: samples with an id above `after`."""
+
+    limit: int = Field(100, ge=1, le=1000)
+    after: int = Field(0, ge=0, le=ID_MAX)
+
+
 class FlaggedQuery(Query):
     """A page of flagged samples: those with an id above `after`."""
 

@@ -71,7 +71,7 @@ def assignment_fields(assignment: Assignment, class_names: Sequence[str]) -> Ass
         reason=reason_text(selection.reason, class_names),
         reason_code=_reason_code(selection),
         round=selection.reason.get("round") if selection.round_number is None else selection.round_number,
-        rank=selection.rank,
+        rank=selection.reason.get("rank", selection.rank),
     )
 
 

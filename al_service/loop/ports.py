@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from al_service.domain.class_book import ClassBook
 from al_service.domain.model_kinds import ModelKind, PromotionAction
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import (
@@ -58,6 +59,7 @@ class LabelledImage:
     sample_id: int
     sha256: str
     class_name: str
+    class_id: int
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,13 @@ class ProjectRows(Protocol):
     def lock(self, project_id: int) -> None:
         """Make other writers of this project wait until this transaction ends (SQLite: they already do)."""
 
-    def add_classes(self, project_id: int, class_names: Sequence[str]) -> None:
-        """Append classes that are not there yet, in the given order; positions never change."""
+    def add_classes(
+        self, project_id: int, class_names: Sequence[str], *, split_from_id: int | None = None
+    ) -> None:
+        """Append classes whose name no class has or had, in the given order; positions never change."""
+
+    def class_book(self, project_id: int) -> ClassBook:
+        """Every class that the project has or had, with all names."""
 
     def set_config(self, project_id: int, config: ProjectConfig) -> None:
         """Replace the settings; running rounds keep their own copy."""
@@ -367,6 +374,9 @@ class LaneRows(Protocol):
     def by_hand(self, project_id: int, *, after: int, limit: int) -> list[Offer]:
         """Open selections that somebody asked for, moved forward or gave to a person, with an id above `after`, by id;
         gold aside."""
+
+    def kept_for(self, project_id: int) -> dict[str, int]:
+        """User name -> how many open selections only they may have, gold aside."""
 
     def unassign(self, user_id: int) -> int:
         """What only this person may have is for anybody; how many. Their gold leaves the queue."""

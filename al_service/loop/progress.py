@@ -135,6 +135,9 @@ def _reason(
         others = {name: held for name, held in tx.queue.holders(project.id).items() if name != user.name}
         if others:
             return "leased_to_others", f"The rest of this batch is with {_names(others)}.", 3.0
+        kept = {name: count for name, count in tx.lanes.kept_for(project.id).items() if name != user.name}
+        if kept:
+            return "kept_for_others", f"The rest of this batch is kept for {_names(kept)}.", 10.0
         return "answered_by_you", "You have answered everything here; the rest waits for a second person.", 10.0
     return _why_no_round(project, counts, last, stop_of(tx, project, counts.all_labelled))
 

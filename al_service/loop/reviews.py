@@ -13,7 +13,7 @@ from al_service.domain.records import Annotation, Gold, Project, Sample, User
 from al_service.domain.states import AnnotationKind, Split
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.annotations import ClientKeyReusedError, check_client_key, settle
-from al_service.loop.assignments import active_project
+from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.ports import NewAnnotation, Store, Transaction
 
 
@@ -73,14 +73,19 @@ class Reviews:
             return give(tx, verdict, user, now, evaluation=evaluation)
 
     def label_many(
-        self, verdicts: Sequence[Verdict], user: User, *, evaluation: bool = False
+        self, project_name: str, verdicts: Sequence[Verdict], user: User, *, evaluation: bool = False
     ) -> list[Given | ConflictError | NotFoundError | InvalidInputError]:
         """Each verdict as `label` does it, in one transaction; one that cannot be stored brings its error instead."""
         now = self._clock()
         found: list[Given | ConflictError | NotFoundError | InvalidInputError] = []
         with self._store.write() as tx:
+            project = locked_project(tx, project_name)
             for verdict in verdicts:
                 try:
+                    if tx.samples.get(verdict.sample_id).project_id != project.id:
+                        raise NotFoundError(
+                            f"no sample {verdict.sample_id} in {project.name}", sample=verdict.sample_id
+                        )
                     found.append(give(tx, verdict, user, now, evaluation=evaluation))
                 except (ConflictError, NotFoundError, InvalidInputError) as error:
                     found.append(error)
@@ -112,11 +117,17 @@ class Reviews:
                 raise NotFoundError(f"sample {sample_id} is no gold", sample=sample_id)
             _note(tx, sample, user, "gold.remove", {}, now)
 
-    def golds(self, project_name: str, *, after: int = 0, limit: int = 100, evaluation: bool = False) -> list[Gold]:
-        """Gold of the project with a sample id above `after`, by sample id."""
+    def golds(
+        self, project_name: str, *, after: int = 0, limit: int = 100, evaluation: bool = False
+    ) -> tuple[list[Gold], dict[int, str], int | None]:
+        """Gold of the project with a sample id above `after`, by sample id; the names of who set it by user id; what
+        the next page comes after (None: there is none).
+        """
         with self._store.read() as tx:
             found = tx.lanes.golds(active_project(tx, project_name).id, after=after, limit=limit)
-        return [gold for gold in found if evaluation or gold.sample.split is not Split.EVALUATION]
+            names = {user_id: tx.accounts.get_user(user_id).name for user_id in {gold.user_id for gold in found}}
+        seen = [gold for gold in found if evaluation or gold.sample.split is not Split.EVALUATION]
+        return seen, names, found[-1].sample.id if len(found) == limit else None
 
 
 def locked_sample(tx: Transaction, sample_id: int, *, evaluation: bool) -> Sample:

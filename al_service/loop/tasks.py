@@ -84,18 +84,23 @@ class Tasks:
             tx.accounts.add_audit(user_id=user.id, action="task.ask", subject=project.name, details=details, now=now)
         return [Task(selection, sample, wish.user_name) for selection, sample in zip(made, samples, strict=True)]
 
-    def waiting(self, project_name: str, *, after: int = 0, limit: int = 100, evaluation: bool = False) -> list[Task]:
-        """What was asked for by hand and still waits, with a selection id above `after`, by id."""
+    def waiting(
+        self, project_name: str, *, after: int = 0, limit: int = 100, evaluation: bool = False
+    ) -> tuple[list[Task], int | None]:
+        """What was asked for by hand and still waits, with a selection id above `after`, by id; and what the next page
+        comes after (None: there is none).
+        """
         with self._store.read() as tx:
             project = active_project(tx, project_name)
             found = tx.lanes.by_hand(project.id, after=after, limit=limit)
             ids = {offer.selection.assigned_to_id for offer in found} - {None}
             names = {user_id: tx.accounts.get_user(user_id).name for user_id in ids if user_id is not None}
-        return [
+        seen = [
             Task(offer.selection, offer.sample, names.get(offer.selection.assigned_to_id or 0))
             for offer in found
             if evaluation or offer.sample.split is not Split.EVALUATION
         ]
+        return seen, found[-1].selection.id if len(found) == limit else None
 
     def withdraw(self, selection_id: int, user: User) -> None:
         """Ask for it no longer: one by hand leaves the queue, one of a round is as any other of its batch.

@@ -11,8 +11,8 @@ from al_service.errors import ConflictError
 from al_service.storage.annotations import ANSWERS, is_undone
 from al_service.storage.dialect import insert_into
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, class_id_of, sample_from
-from al_service.storage.schema import annotations, assignments, classes, gold, is_, rounds, samples, selections
-from al_service.storage.selections import IN_BATCH, OPEN, SELECT, SELECTION_COLUMNS, selection_from
+from al_service.storage.schema import annotations, assignments, classes, gold, is_, rounds, samples, selections, users
+from al_service.storage.selections import IN_BATCH, IN_OWN_HANDS, OPEN, SELECT, SELECTION_COLUMNS, selection_from
 
 IS_GOLD = is_(selections.c.lane, Lane.GOLD)
 #: Near-copies of what was labelled in this round have this turn: behind the others of the batch.
@@ -75,6 +75,16 @@ class SqlLaneRows:
         rows = self._connection.execute(WITH_SAMPLE.where(here, moved).order_by(selections.c.id).limit(limit))
         return [Offer(selection_from(row), sample_from(row)) for row in rows]
 
+    def kept_for(self, project_id: int) -> dict[str, int]:
+        """User name -> how many open selections only they may have, gold aside."""
+        statement = (
+            sa.select(users.c.name, sa.func.count().label("kept"))
+            .join(selections, selections.c.assigned_to_id == users.c.id)
+            .where(selections.c.project_id == project_id, OPEN, ~IS_GOLD)
+            .group_by(users.c.name)
+        )
+        return dict(sorted((row.name, row.kept) for row in self._connection.execute(statement)))
+
     def unassign(self, user_id: int) -> int:
         """What only this person may have is for anybody; how many. Their gold leaves the queue."""
         mine = OPEN & (selections.c.assigned_to_id == user_id)
@@ -122,8 +132,9 @@ class SqlLaneRows:
             is_(selections.c.state, SelectionState.OPEN),
             (selections.c.assigned_to_id == user_id) | ~IS_GOLD,
         )
-        here = GOLD_WITH_SAMPLE.where(gold.c.project_id == project_id, ~answered, ~asked)
-        rows = self._connection.execute(here.order_by(gold.c.sample_id).limit(limit))
+        free = GOLD_WITH_SAMPLE.where(gold.c.project_id == project_id, ~answered, ~asked)
+        here = free.where(gold.c.sample_id.not_in(IN_OWN_HANDS)).order_by(gold.c.sample_id).limit(limit)
+        rows = self._connection.execute(here, {"project_id": project_id, "user_id": user_id})
         return [Gold(sample_from(row), row.gold_class, row.gold_by, row.created_at) for row in rows]
 
     def gold_results(self, project_id: int) -> list[GoldResult]:

@@ -98,10 +98,18 @@ MAY_BE_GIVEN = (
     .order_by(selections.c.turn, selections.c.round_id, selections.c.rank, selections.c.id)
     .limit(LIMIT)
 )
+#: Samples that this person holds by any selection, also by one that left the queue with its round.
+IN_OWN_HANDS = (
+    sa.select(OTHER.c.sample_id)
+    .select_from(OTHER.join(assignments, assignments.c.selection_id == OTHER.c.id))
+    .where(is_(assignments.c.state, AssignmentState.OPEN))
+    .where(assignments.c.project_id == PROJECT_ID, assignments.c.user_id == USER_ID)
+)
 #: A person who was named is asked even if they answered the sample before: somebody wants to hear it again.
 BY_HAND = (
     MINE_TO_GIVE.where(~IN_BATCH, selections.c.overlap > LEASE_COUNT + ANSWER_COUNT, ~_answered_this())
     .where((selections.c.assigned_to_id == USER_ID) | ~_has_answer(*ANSWERS))
+    .where(selections.c.sample_id.not_in(IN_OWN_HANDS))
     .order_by(selections.c.turn, selections.c.id)
     .limit(LIMIT)
 )
@@ -294,8 +302,8 @@ class SqlSelectionRows:
         return [Offer(selection_from(row), sample_from(row)) for row in found]
 
     def open_count(self, project_id: int) -> int:
-        """Open selections of the project, evaluation ones included."""
-        return self._count(selections.c.project_id == project_id, OPEN)
+        """Open selections of the project, evaluation ones included, gold aside."""
+        return self._count(selections.c.project_id == project_id, OPEN, ~is_(selections.c.lane, Lane.GOLD))
 
     def open_count_of_round(self, round_id: int) -> int:
         """Open selections of one round, its reserve included."""

@@ -17,14 +17,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from al_service.domain.records import Annotation, Chosen, NewSample, User
+from al_service.domain.records import Annotation, Chosen, NewSample, Sample, User
 from al_service.domain.states import AnnotationKind, JobKind, Role, SampleState, SelectionState, Split, Stage
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.job_queue.inline_queue import InlineQueue
 from al_service.loop.annotations import Answer
 from al_service.loop.consensus import believe
+from al_service.loop.reviews import Verdict
 from al_service.loop.rounds import StageResult
 from al_service.loop.services import Services, assemble
+from al_service.loop.tasks import Wish
 from al_service.storage.artifacts import FileArtifacts
 from al_service.storage.store import SqlStore
 
@@ -43,6 +45,7 @@ class Life:
     Attributes:
         alone: nobody else does anything meanwhile, so that what a lease promised still holds when one looks.
         given: every lease so far, by who got it; said: every answer.
+        tasks: selections that were asked for or moved by hand.
     """
 
     services: Services
@@ -52,6 +55,7 @@ class Life:
     alone: bool = True
     given: list[tuple[User, int]] = field(default_factory=list)
     said: list[tuple[User, Annotation]] = field(default_factory=list)
+    tasks: list[int] = field(default_factory=list)
     _keys: int = 0
 
     @property
@@ -63,13 +67,15 @@ class Life:
         return sorted(sample.id for samples in found for sample in samples)
 
     def lease(self, who: int, count: int) -> None:
-        """Nobody is given what they labelled or flagged, nor the same sample twice."""
+        """Nobody is given what they labelled or flagged, unless by name, nor the same sample twice."""
         user = self.people[who % len(self.people)]
         held = self.services.assignments.lease_next(self.project, user, count).assignments
         ids = [item.sample.id for item in held]
         assert len(ids) == len(set(ids)) <= count
         with self.services.store.read() as tx:
             for item in held if self.alone else ():
+                if item.selection.assigned_to_id == user.id:
+                    continue
                 mine = {one.kind for one in tx.annotations.active_of_sample(item.sample.id) if one.user_id == user.id}
                 assert not mine & {LABEL, FLAG}, (user.name, item.sample.id)
         self.given += [(user, item.id) for item in held if (user, item.id) not in self.given]
@@ -110,6 +116,31 @@ class Life:
     def exclude(self, which: int) -> None:
         self.services.lanes.exclude(self._sample(which), self.people[0])
 
+    def ask_by_hand(self, which: int, who: int, priority: int) -> None:
+        """One sample, for anybody (an even number) or for one person, sooner or later."""
+        name = self.people[who % len(self.people)].name if who % 2 else None
+        wish = Wish((self._sample(which),), name, 1 if name else 1 + who % 3, priority % 5 - 2)
+        made = self.services.tasks.ask(self.project, wish, self.people[0])
+        self.tasks += [task.selection.id for task in made]
+
+    def withdraw(self, which: int) -> None:
+        if self.tasks:
+            self.services.tasks.withdraw(self.tasks[which % len(self.tasks)], self.people[0])
+
+    def judge(self, which: int, who: int, class_number: int, *, gold: bool) -> None:
+        """A verdict of somebody who has just looked."""
+        sample_id, user = self._sample(which), self.people[who % len(self.people)]
+        with self.services.store.read() as tx:
+            version = tx.samples.get(sample_id).label_version or 0
+        self._keys += 1
+        key = f"{self.key_prefix}-verdict-{self._keys}"
+        verdict = Verdict(sample_id, CLASSES[class_number % len(CLASSES)], version, key)
+        given = self.services.reviews.set_gold(verdict, user) if gold else self.services.reviews.label(verdict, user)
+        self.said.append((user, given.annotation))
+
+    def remove_gold(self, which: int) -> None:
+        self.services.reviews.remove_gold(self._sample(which), self.people[0])
+
     def _sample(self, which: int) -> int:
         ids = self.sample_ids
         return ids[which % len(ids)]
@@ -147,6 +178,11 @@ class Life:
             (1, lambda: self.renew(number)),
             (0.5, lambda: self.put_back(number)),
             (0.3, lambda: self.exclude(number)),
+            (0.7, lambda: self.ask_by_hand(number, other, other)),
+            (0.3, lambda: self.withdraw(number)),
+            (0.5, lambda: self.judge(number, other, other, gold=False)),
+            (0.3, lambda: self.judge(number, other, other, gold=True)),
+            (0.1, lambda: self.remove_gold(number)),
             (0.5, lambda: self.hand_over([rng.randrange(10_000) for _ in range(8)], other % 3)),
         ]
         [(_, act)] = rng.choices(acts, [weight for weight, _ in acts])
@@ -158,7 +194,7 @@ class Life:
 
 def new_life(services: Services, project: str, *, samples: int, overlap: int, key_prefix: str = "k") -> Life:
     """A project of that many samples, all asked for by a first round."""
-    settings = {"auto_start": False, "overlap": overlap, "max_skips": MAX_SKIPS}
+    settings = {"auto_start": False, "overlap": overlap, "max_skips": MAX_SKIPS, "gold_share": 0.3}
     made = services.projects.create(project, CLASSES, settings)
     rows = [NewSample(f"{n}.png", f"{n:064x}", 8, 8, "PNG", 100, Split.POOL) for n in range(samples)]
     with services.store.write() as tx:
@@ -183,11 +219,14 @@ def must_hold(services: Services, project: str, *, overlap: int, excluded: set[i
         answers = {sample.id: tx.annotations.active_of_sample(sample.id) for sample in samples}
         records = tx.rounds.all(found.id)
         picks = {record.id: tx.queue.selections(record.id) for record in records}
+    by_hand = _asked_by_hand(services, found.id)
     parts = (counts.free, counts.leased, counts.labelled, counts.skipped, counts.flagged, counts.not_queued)
     assert sum(parts) == counts.total == len(samples)
     for sample in samples:
         belief = believe(answers[sample.id], overlap=overlap, max_skips=MAX_SKIPS)
-        if sample.id in (excluded or set()):
+        if sample.id in by_hand:
+            _must_be_one_of_its_answers(sample, answers[sample.id])
+        elif sample.id in (excluded or set()):
             assert sample.state in (SampleState.SKIPPED, belief.state)
         else:
             assert (sample.state, sample.class_name) == (belief.state, belief.class_name), sample.id
@@ -196,6 +235,23 @@ def must_hold(services: Services, project: str, *, overlap: int, excluded: set[i
         states = Counter(pick.state for pick in picks[record.id])
         assert (record.selected_count, record.answered_count) == (states.total(), states[SelectionState.DONE])
     _leases_must_hold(services, found.id, overlap, {sample.id: sample.state for sample in samples})
+
+
+def _asked_by_hand(services: Services, project_id: int) -> set[int]:
+    """Samples about which so many people were asked as somebody wished, not as many as the project's overlap says."""
+    assert isinstance(services.store, SqlStore)
+    statement = sa.text("SELECT sample_id FROM selections WHERE project_id = :project AND lane <> 'batch'")
+    with services.store._writing() as connection:
+        return set(connection.execute(statement, {"project": project_id}).scalars())
+
+
+def _must_be_one_of_its_answers(sample: Sample, answers: list[Annotation]) -> None:
+    """However many were asked: a label is somebody's, and a verdict stands."""
+    verdicts = [one.class_name for one in answers if one.is_review]
+    if verdicts:
+        assert (sample.state, sample.class_name) == (SampleState.LABELLED, verdicts[-1]), sample.id
+    elif sample.class_name is not None:
+        assert sample.class_name in {one.class_name for one in answers if one.kind is LABEL}, sample.id
 
 
 def _leases_must_hold(services: Services, project_id: int, overlap: int, states: dict[int, SampleState]) -> None:
@@ -207,15 +263,16 @@ def _leases_must_hold(services: Services, project_id: int, overlap: int, states:
             return list(connection.execute(sa.text(statement), {"project": project_id}))
 
         held = rows(
-            "SELECT s.sample_id, a.user_id, a.slot FROM assignments a JOIN selections s ON s.id = a.selection_id "
-            "WHERE a.project_id = :project AND a.state = 'open'"
+            "SELECT s.id, s.sample_id, s.lane, a.user_id, a.slot FROM assignments a JOIN selections s "
+            "ON s.id = a.selection_id WHERE a.project_id = :project AND a.state = 'open'"
         )
-        asked = rows("SELECT sample_id FROM selections WHERE project_id = :project AND state = 'open'")
-    assert max(Counter((row.sample_id, row.slot) for row in held).values(), default=1) == 1
+        asked = rows("SELECT sample_id, lane FROM selections WHERE project_id = :project AND state = 'open'")
+    assert max(Counter((row.id, row.slot) for row in held).values(), default=1) == 1
     assert max(Counter((row.sample_id, row.user_id) for row in held).values(), default=1) == 1
-    assert max(Counter(row.sample_id for row in held).values(), default=0) <= overlap
-    assert max(Counter(row.sample_id for row in asked).values(), default=1) == 1
-    assert {states[row.sample_id] for row in asked} <= {SampleState.UNLABELLED}
+    in_batch = [row.sample_id for row in held if row.lane == "batch"]
+    assert max(Counter(in_batch).values(), default=0) <= overlap
+    assert max(Counter(row.sample_id for row in asked if row.lane != "gold").values(), default=1) == 1
+    assert {states[row.sample_id] for row in asked if row.lane == "batch"} <= {SampleState.UNLABELLED}
 
 
 def services_on(url: str, folder: Path, lease_ttl_s: float) -> Services:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from al_service.domain.states import AnnotationKind, SampleState
-from al_service.errors import ConflictError, InvalidInputError
+from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.services import Services
 from tests.integration.conftest import Loop
 from tests.integration.queue_life import CLASSES, Life, must_hold, new_life, services_on
@@ -88,6 +88,22 @@ class QueueLife(RuleBasedStateMachine):
         sample_id = self.life._sample(which)
         if self._unless(ConflictError, lambda: self.life.exclude(which)):
             self.excluded.add(sample_id)
+
+    @rule(which=NUMBER, who=NUMBER, priority=NUMBER)
+    def ask_by_hand(self, which: int, who: int, priority: int) -> None:
+        self._unless(ConflictError, lambda: self.life.ask_by_hand(which, who, priority))
+
+    @rule(which=NUMBER)
+    def withdraw(self, which: int) -> None:
+        self._unless(NotFoundError, lambda: self.life.withdraw(which))
+
+    @rule(which=NUMBER, who=NUMBER, gold=st.booleans())
+    def judge(self, which: int, who: int, gold: bool) -> None:
+        self.life.judge(which, who, which, gold=gold)
+
+    @rule(which=NUMBER)
+    def remove_gold(self, which: int) -> None:
+        self._unless(NotFoundError, lambda: self.life.remove_gold(which))
 
     def _unless(self, refusal: type[Exception], act: object) -> bool:
         try:

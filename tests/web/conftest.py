@@ -68,6 +68,9 @@ class Api:
     def post(self, path: str, json: Any = None, **more: Any) -> TestResponse:
         return self("POST", path, **({"json": json} if json is not None else {}), **more)
 
+    def put(self, path: str, json: Any, **more: Any) -> TestResponse:
+        return self("PUT", path, json=json, **more)
+
     def patch(self, path: str, json: Any, **more: Any) -> TestResponse:
         return self("PATCH", path, json=json, **more)
 
