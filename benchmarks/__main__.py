@@ -17,6 +17,7 @@ NAMES = (
     "learning_modes",
     "page",
     "pretraining",
+    "queue_load",
     "rounds",
     "scoring",
     "selectors_bayesian",

@@ -30,6 +30,7 @@ from benchmarks.service import cpu_seconds, in_process, processes, started
 PROJECT = "bench"
 CLASS_NAMES = tuple("0123456789")
 THINK_S = 1.0
+ROWS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,12 @@ def fill_queue(services: Services, count: int) -> None:
     """A project whose first round asks for every one of `count` samples; nobody looks at their images here."""
     settings = {"labels_per_round": count, "auto_start": False, "strategy": "random"}
     project = services.projects.create(PROJECT, CLASS_NAMES, settings)
-    hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)]
-    rows = [NewSample(sha256, sha256, 8, 8, "PNG", 200, Split.POOL) for sha256 in hashes]
-    with services.store.write() as tx:
-        tx.samples.add_many(project.id, rows, services.clock())
+    for start in range(0, count, ROWS_AT_ONCE):
+        numbers = range(start, min(count, start + ROWS_AT_ONCE))
+        hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in numbers]
+        rows = [NewSample(sha256, sha256, 8, 8, "PNG", 200, Split.POOL) for sha256 in hashes]
+        with services.store.write() as tx:
+            tx.samples.add_many(project.id, rows, services.clock())
     services.rounds.start(PROJECT)
 
 

@@ -44,13 +44,13 @@ class InProcess:
 
 
 @contextmanager
-def in_process(folder: Path) -> Iterator[InProcess]:
-    """A service over an empty folder, on the CPU."""
+def in_process(folder: Path, *, database_url: str = "") -> Iterator[InProcess]:
+    """A service over an empty folder, on the CPU; with its own SQLite unless another database is named."""
     # torch, which the benchmark of the web service alone does without.
     from workers import context, jobs
     from workers.running import Interrupts
 
-    settings = Settings(data_dir=folder, device="cpu")
+    settings = Settings(data_dir=folder, device="cpu", database_url=database_url)
     prepare_data_dir(settings)
     store = SqlStore(settings.database)
     store.migrate()
@@ -69,9 +69,10 @@ def in_process(folder: Path) -> Iterator[InProcess]:
 
 
 @contextmanager
-def processes(folder: Path, *, workers: int) -> Iterator[tuple[Settings, Services]]:
+def processes(folder: Path, *, workers: int, database_url: str = "") -> Iterator[tuple[Settings, Services]]:
     """`al up` on a folder: broker, web, scheduler and workers; ended, with all they started, when the block ends."""
-    settings = replace(Settings(data_dir=folder.resolve(), workers=workers), port=free_port("127.0.0.1", 0))
+    settings = Settings(data_dir=folder.resolve(), workers=workers, database_url=database_url)
+    settings = replace(settings, port=free_port("127.0.0.1", 0))
     prepare_data_dir(settings)
     ready = f"{settings.url}/health/ready"
     command = [sys.executable, "-m", "al_service", "up"]

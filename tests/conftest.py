@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from al_service.storage.store import SqlStore
-from tests.postgres_server import PostgresServer, running_postgres
+from benchmarks.postgres_server import PostgresServer, running_postgres
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)

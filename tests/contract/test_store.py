@@ -18,8 +18,8 @@ from al_service.loop.ports import NewAnnotation, Store
 from al_service.storage import engine
 from al_service.storage.migrations import versions
 from al_service.storage.store import SqlStore
+from benchmarks.postgres_server import PostgresServer
 from tests.contract.store_world import NOW, World
-from tests.postgres_server import PostgresServer
 
 WRITE_THEN_WAIT = """
 import sys, time

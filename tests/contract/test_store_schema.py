@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 
 from al_service.storage.schema import metadata
 from al_service.storage.store import SqlStore
-from tests.postgres_server import PostgresServer
+from benchmarks.postgres_server import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

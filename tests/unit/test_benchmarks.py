@@ -53,7 +53,7 @@ def test_a_comparison_writes_curves_and_what_they_say_together(tmp_path: Path) -
 
 
 def test_the_floor_commits_what_it_acknowledges(tmp_path: Path) -> None:
-    client = floor_server.create_floor(tmp_path / "floor.db").test_client()
+    client = floor_server.create_floor(floor_server.SqliteAnswers(tmp_path / "floor.db")).test_client()
     assert client.post("/constant", json={}).get_json() == {"id": 0}
     assert [client.post("/commit", json={"n": n}).get_json()["id"] for n in range(3)] == [1, 2, 3]
     assert client.post("/commit", json={}).status_code == 201
@@ -72,9 +72,13 @@ def test_the_queue_is_as_long_as_asked_and_a_person_empties_it(tmp_path: Path) -
 
 
 def test_tallies_add_up() -> None:
-    one = load.Tally({"submit": [0.1]}, {"submit": 1}, 2, [])
-    one.merge(load.Tally({"submit": [0.2], "commit": [0.3]}, {"submit": 1}, 3, ["no"]))
-    assert one == load.Tally({"submit": [0.1, 0.2], "commit": [0.3]}, {"submit": 2}, 5, ["no"])
+    one = load.Tally({"submit": [0.1]}, {"submit": 1}, 2, [], [(7, 0, 1.0, 2.0)], [(7, 0, "a")], 3.0)
+    one.merge(load.Tally({"submit": [0.2], "commit": [0.3]}, {"submit": 1}, 3, ["no"], [(8, 1, 1.0, 2.0)], [], 4.0))
+    held, acknowledged = [(7, 0, 1.0, 2.0), (8, 1, 1.0, 2.0)], [(7, 0, "a")]
+    together = load.Tally(
+        {"submit": [0.1, 0.2], "commit": [0.3]}, {"submit": 2}, 5, ["no"], held, acknowledged, elapsed_s=4.0
+    )
+    assert one == together
 
 
 def test_processor_time_of_nobody_is_unknown() -> None:

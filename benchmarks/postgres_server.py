@@ -1,4 +1,6 @@
-"""A real PostgreSQL for tests: a cluster of its own in a temporary folder, reachable through a Unix socket only."""
+"""A real PostgreSQL for benchmarks and tests: a cluster of its own in a temporary folder, reachable through a Unix
+socket only.
+"""
 
 import ctypes
 import os
@@ -8,11 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import psycopg
 
@@ -21,6 +23,7 @@ STOP_TIMEOUT_S = 30.0
 SUPERUSER = "tester"
 MEMORY_NEEDED_BYTES = 2**30
 PR_SET_PDEATHSIG = 1
+FOR_TESTS = {"wal_level": "minimal", "max_wal_senders": "0", "autovacuum": "off", "deadlock_timeout": "100ms"}
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,19 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
+def running_postgres(*, on_disk: bool = False) -> Iterator[PostgresServer]:
     """A server for the block, stopped at its end. Fails with what to install when there is no PostgreSQL.
 
     PostgreSQL refuses to run as root: then it runs as the user `postgres` or `nobody`, who gets the folder.
+
+    Args:
+        on_disk: as people run it, on a disk and with autovacuum, to be measured; otherwise in memory where there is
+            enough.
     """
     account = _account()
     # A short path: a Unix socket's name holds 107 bytes.
-    with TemporaryDirectory(prefix="al-pg-", dir=_roomy_folder(), ignore_cleanup_errors=True) as name:
+    parent = gettempdir() if on_disk else _roomy_folder()
+    with TemporaryDirectory(prefix="al-pg-", dir=parent, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if account is not None:
             os.chown(folder, account.pw_uid, account.pw_gid)
@@ -68,7 +76,7 @@ def running_postgres() -> Iterator[PostgresServer]:
             account,
             folder,
         )
-        process = _start(folder, account)
+        process = _start(folder, account, FOR_TESTS if not on_disk else {})
         try:
             _wait_until_ready(folder, process)
             yield PostgresServer(folder, process.pid)
@@ -87,16 +95,15 @@ def _roomy_folder() -> str:
     return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_NEEDED_BYTES else "/tmp"
 
 
-def _start(folder: Path, account: pwd.struct_passwd | None) -> "subprocess.Popen[bytes]":
+def _start(
+    folder: Path, account: pwd.struct_passwd | None, more_settings: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
     settings = {
         "listen_addresses": "",
         "unix_socket_directories": str(folder),
         "fsync": "on",
-        "wal_level": "minimal",
-        "max_wal_senders": "0",
         "max_connections": "200",
-        "autovacuum": "off",
-        "deadlock_timeout": "100ms",
+        **more_settings,
     }
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     with (folder / "log").open("wb") as log:
