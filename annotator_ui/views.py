@@ -50,6 +50,7 @@ def make_pages(services: Services, settings: Settings) -> Pages:
     def board(name: str) -> str:
         return render_template("board.html", project=_find(services, name), may_engineer=_role().covers(Role.ENGINEER))
 
+    _add_image_pages(pages, services)
     _add_study_pages(pages, services)
 
     @pages.page("/favicon.ico", role=None)
@@ -61,6 +62,18 @@ def make_pages(services: Services, settings: Settings) -> Pages:
         return {"user_name": _user_name(), "user_role": str(_role()) if _user_name() else ""}
 
     return pages
+
+
+def _add_image_pages(pages: Pages, services: Services) -> None:
+    """A new project with its first images, and more images for one that is there."""
+
+    @pages.page("/new", role=Role.ENGINEER)
+    def new_project() -> str:
+        return render_template("images.html")
+
+    @pages.page("/projects/<name>/images", role=Role.ENGINEER)
+    def images(name: str) -> str:
+        return render_template("images.html", project=_find(services, name))
 
 
 def _add_study_pages(pages: Pages, services: Services) -> None:

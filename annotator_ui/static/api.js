@@ -28,12 +28,13 @@ export function createApi(person = document.body.dataset.user, base = "/api/v1")
 
   async function send(method, path, body, headers, timeoutMs) {
     const given = { Accept: "application/json", ...headers };
-    if (body !== undefined) given["Content-Type"] = "application/json";
+    const isBytes = body instanceof ArrayBuffer;
+    if (body !== undefined) given["Content-Type"] = isBytes ? "application/octet-stream" : "application/json";
     if (method !== "GET" && csrf) given["X-CSRF-Token"] = csrf;
     try {
       return await fetch(base + path, {
         method, headers: given, credentials: "same-origin", signal: AbortSignal.timeout(timeoutMs),
-        body: body === undefined ? undefined : JSON.stringify(body),
+        body: body === undefined || isBytes ? body : JSON.stringify(body),
       });
     } catch (error) {
       throw new UnreachableError(String(error));

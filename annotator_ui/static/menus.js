@@ -3,9 +3,10 @@
 import { goToSignIn, projectPath } from "./api.js";
 import { el } from "./dom.js";
 
-/** @param {ReturnType<import("./api.js").createApi>} api @param {{page: "label"|"board"|"studies"|"projects", beforeLeaving?: () => Promise<void>}} options */
+/** @param {ReturnType<import("./api.js").createApi>} api @param {{page: "label"|"board"|"studies"|"images"|"projects", beforeLeaving?: () => Promise<void>}} options */
 export function wireMenus(api, { page, beforeLeaving = async () => {} }) {
   const here = document.body.dataset.project ?? "";
+  const mayEngineer = ["admin", "engineer"].includes(document.body.dataset.role ?? "");
   const target = (name, where) => `${projectPath(name)}/${where}`;
   const signOut = async () => {
     await beforeLeaving();
@@ -18,6 +19,7 @@ export function wireMenus(api, { page, beforeLeaving = async () => {} }) {
       page !== "label" ? el("a", { role: "menuitem", href: target(here, "label"), text: "Label" }) : "",
       page !== "board" ? el("a", { role: "menuitem", href: target(here, "board"), text: "Board" }) : "",
       page !== "studies" ? el("a", { role: "menuitem", href: target(here, "studies"), text: "Studies" }) : "",
+      page !== "images" && mayEngineer ? el("a", { role: "menuitem", href: target(here, "images"), text: "Add images" }) : "",
       el("a", { role: "menuitem", href: "/", text: "All projects" }),
       ...(page === "label" ? [el("hr"), el("button", { role: "menuitem", type: "button", text: "Sign out", on: { click: signOut } })] : []),
     );

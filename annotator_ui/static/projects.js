@@ -3,7 +3,6 @@
 import { ApiError, createApi, goToSignIn, projectPath } from "./api.js";
 import { byId, count, el, percent, setText } from "./dom.js";
 import { wireMenus } from "./menus.js";
-import { wireNewProject } from "./new_project.js";
 import { roundWords } from "./round_words.js";
 
 const EVERY_MS = 5000;
@@ -12,6 +11,7 @@ const CLASSES_SHOWN = 6;
 const api = createApi();
 const list = byId("projects");
 const mayLabel = document.body.dataset.role !== "viewer";
+const mayEngineer = ["admin", "engineer"].includes(document.body.dataset.role ?? "");
 let shown = "";
 
 async function refresh() {
@@ -53,12 +53,12 @@ function card(project) {
       meter),
     el("p", { class: "row" },
       mayLabel ? el("a", { class: "button primary", href: `${path}/label`, "aria-label": `Label ${project.name}`, text: "Label" }) : null,
+      mayEngineer && !counts.total ? el("a", { class: "button", href: `${path}/images`, "aria-label": `Add images to ${project.name}`, text: "Add images" }) : null,
       el("a", { class: "button", href: `${path}/board`, "aria-label": `Board of ${project.name}`, text: "Board" })),
   );
 }
 
 wireMenus(api, { page: "projects" });
-wireNewProject(api, refresh);
 refresh();
 setInterval(() => !document.hidden && refresh(), EVERY_MS);
 document.addEventListener("visibilitychange", () => !document.hidden && refresh());

@@ -27,6 +27,7 @@ from al_service.job_queue.inline_queue import InlineQueue
 from al_service.loop.ports import image_name
 from al_service.loop.rounds import StageResult
 from al_service.loop.services import Services, assemble
+from al_service.loop.uploads import UploadLimits
 from al_service.settings import Settings
 from al_service.storage.artifacts import FileArtifacts
 from al_service.storage.store import SqlStore
@@ -70,7 +71,12 @@ class Site:
         self.queue = InlineQueue(lambda job: None)
         self.artifacts = FileArtifacts(folder / "artifacts")
         self.services: Services = assemble(
-            self.store, self.queue, self.artifacts, lambda: datetime.now(UTC), lease_ttl_s=300.0
+            self.store,
+            self.queue,
+            self.artifacts,
+            lambda: datetime.now(UTC),
+            lease_ttl_s=300.0,
+            upload_limits=UploadLimits(bytes_max=2**20, files_max=100, part_bytes=20_000),
         )
         self.settings = Settings(data_dir=folder)
         self.app = create_app(self.services, self.settings, secret_key="only for tests")
