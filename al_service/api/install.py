@@ -4,6 +4,7 @@ from flask import Blueprint, Flask
 
 from al_service.api import (
     account_routes,
+    agreement_routes,
     audit_routes,
     errors,
     health,
@@ -11,12 +12,14 @@ from al_service.api import (
     model_routes,
     project_routes,
     queue_routes,
+    review_list_routes,
     review_routes,
     round_routes,
     sample_routes,
     security,
     sessions,
     study_routes,
+    suggestion_routes,
     upload_routes,
 )
 from al_service.api.dispatch import BODY_MAX_BYTES, make_view
@@ -67,6 +70,9 @@ def all_routes() -> Routes:
         queue_routes,
         lane_routes,
         review_routes,
+        review_list_routes,
+        agreement_routes,
+        suggestion_routes,
         round_routes,
         model_routes,
         study_routes,

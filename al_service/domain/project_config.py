@@ -24,6 +24,7 @@ DIFFICULTIES = ("previous_round", "knn")
 SEMI_SUPERVISIONS = ("none", "pseudo_labels", "label_spreading")
 COMMITTEES = ("dropout", "laplace", "bootstrap")
 PROMOTIONS = ("if_better", "always", "never")
+CONSENSUSES = ("majority", "weighted", "review")
 SKIP_POLICIES = ("later", "others_only", "done")
 
 
@@ -113,12 +114,25 @@ class ProjectConfig:
         low=0.0,
         high=1.0,
     )
+    consensus: str = _setting(
+        "majority",
+        "what several answers make of a sample: the class that most people named (majority); the likeliest, given how "
+        "well each person answers (weighted); the class that all named, else a reviewer decides (review)",
+        choices=CONSENSUSES,
+    )
     gold_share: float = _setting(
         0.05,
         "share of what people get that is gold: images whose class is known, hidden among the others to see how well "
         "people do; nothing happens while a project has none",
         low=0.0,
         high=0.5,
+    )
+    blind_share: float = _setting(
+        0.2,
+        "share of the images for which nobody is told the model's suggestion, even when they ask: how people answer "
+        "there shows how much suggestions sway them",
+        low=0.0,
+        high=1.0,
     )
     max_skips: int = _setting(3, "after this many skips a sample leaves the queue", low=1, high=100)
     skip_policy: str = _setting(

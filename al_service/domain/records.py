@@ -6,6 +6,7 @@ Ids are integers made by the database. All times are aware UTC datetimes. `data`
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from zlib import crc32
 
 from al_service.domain.model_kinds import ModelKind, PromotionAction
 from al_service.domain.project_config import ProjectConfig
@@ -39,7 +40,7 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class Project:
-    """One labelling project."""
+    """One labelling project; classes: those of today, by position."""
 
     id: int
     name: str
@@ -53,8 +54,14 @@ class Project:
         """Names in class_index order."""
         return tuple(info.name for info in self.classes)
 
+    @property
+    def classes_version(self) -> str:
+        """A word that changes with every change of the classes, so that pages see that theirs are old."""
+        text = "\n".join(f"{info.id} {info.position} {info.name}" for info in self.classes)
+        return f"{crc32(text.encode()):08x}"
+
     def find_class(self, name: str) -> ClassInfo | None:
-        """The class of that name, or None."""
+        """The class that has this name today, or None. Old names: `loop.ports.ProjectRows.class_book`."""
         return next((info for info in self.classes if info.name == name), None)
 
 
@@ -77,6 +84,7 @@ class Sample:
     """One image of a project.
 
     label_version: how often its label was written; None while it has none. Who changes a label says which one they saw.
+    dissent: per cent of the people who name another class than is believed; 0 once a reviewer has decided.
     """
 
     id: int
@@ -93,6 +101,7 @@ class Sample:
     class_name: str | None
     created_at: datetime
     label_version: int | None = None
+    dissent: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,23 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class AskedAgain:
+    """A sample with votes for a class that is split. is_mixed: people said other things about it, too."""
+
+    sample_id: int
+    sha256: str
+    is_mixed: bool
+
+
+@dataclass(frozen=True)
+class Relabelling:
+    """How many images were asked again because their class was split, and how many of these wait for an answer."""
+
+    asked: int
+    waiting: int
+
+
+@dataclass(frozen=True)
 class Offer:
     """A selection that a person may be given now, with its sample."""
 
@@ -204,8 +230,26 @@ class GoldResult:
 
 
 @dataclass(frozen=True)
+class SuggestionCount:
+    """Labels of one person that named the model's likeliest class (agreed), of those given (answered).
+
+    asked: they asked for the suggestion; seen: they were told. Who asked and was not told tells what they would have
+    said without it.
+    """
+
+    user_id: int
+    asked: bool
+    seen: bool
+    answered: int
+    agreed: int
+
+
+@dataclass(frozen=True)
 class Assignment:
-    """A selection leased to one person until `lease_expires_at`."""
+    """A selection leased to one person until `lease_expires_at`.
+
+    suggestion_asked_at, suggestion_seen_at: when they asked what the model thinks, and were told; None: never.
+    """
 
     id: int
     selection: Selection
@@ -215,6 +259,7 @@ class Assignment:
     lease_expires_at: datetime
     created_at: datetime
     sample: Sample
+    suggestion_asked_at: datetime | None = None
     suggestion_seen_at: datetime | None = None
 
 
@@ -223,12 +268,13 @@ class Asked:
     """A lease as an answer to it finds it, read in one statement.
 
     Attributes:
-        class_id: of the class that the answer names; None when the project has no such class, or none was named.
+        class_id, class_name: what the name in the answer means today; None when it means no class, or none was named.
         is_first: nobody has ever answered the sample, not even with an answer that was taken back.
     """
 
     assignment: Assignment
     class_id: int | None
+    class_name: str | None
     is_first: bool
 
 
@@ -265,6 +311,8 @@ class Round:
     """One pass of the loop, as a record: what it knew, what it chose, how good it was.
 
     selected_count and answered_count are of its batch; answered_ahead counts answers to its reserve.
+    class_names, class_ids: of the classes when it started, in class_index order; class_ids is None for rounds of before
+    classes could change.
     """
 
     id: int
@@ -288,6 +336,7 @@ class Round:
     answered_count: int
     error: str | None = None
     answered_ahead: int = 0
+    class_ids: tuple[int, ...] | None = None
 
     def stage_record(self, stage: Stage) -> RoundStage:
         """The record of that stage (every round has all five)."""

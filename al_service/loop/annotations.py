@@ -30,13 +30,17 @@ from al_service.domain.states import (
 )
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
 from al_service.loop.assignments import check_own
-from al_service.loop.consensus import believe
+from al_service.loop.class_names import class_meant
+from al_service.loop.consensus import Belief, believe, rules_for
+from al_service.loop.disputes import store_belief
 from al_service.loop.ports import NewAnnotation, Store, Transaction
 
 CLIENT_KEY_LENGTH_MAX = 200
 #: Keys that the service makes itself; clients cannot take them.
 RESERVED_KEY_PREFIX = "al:"
 LEAD_TIME_MAX_S = 86_400.0
+#: Of a selection's reason: how many votes in all settle a sample that is asked again because a class was split.
+VOTES_NEEDED = "votes"
 
 
 class ClientKeyReusedError(ConflictError):
@@ -97,9 +101,12 @@ class Annotations:
     def annotate(self, assignment_id: int, user: User, answer: Answer) -> Stored:
         """Store an answer; one whose key was seen before is the same annotation again.
 
+        An old name of a class means what that class is today, so what was on its way during a rename or a merge counts.
+
         Raises:
             NotFoundError: no such assignment of this person.
-            InvalidInputError: the class is not one of the project's.
+            UnknownClassError: the class is not one of the project's.
+            ClassWasSplitError: it was one; the person has to look again.
             ClientKeyReusedError: the key belongs to another answer.
         """
         now = self._clock()
@@ -110,7 +117,7 @@ class Annotations:
             annotation = _add(tx, asked, user, answer, now)
             is_new = annotation is not None
             if annotation is None:
-                annotation = _same_answer(tx, assignment, user, answer)
+                annotation = _same_answer(tx, asked, user, answer)
             else:
                 if assignment.state is AssignmentState.OPEN:
                     tx.queue.set_assignment(assignment_id, AssignmentState.ANSWERED)
@@ -158,22 +165,29 @@ class Annotations:
             if original.assignment_id is None:
                 settle(tx, sample, None, undo, answers, now)
                 return undo, None
-            selection = tx.queue.get_assignment(original.assignment_id).selection
+            lease = tx.queue.get_assignment(original.assignment_id)
+            selection = lease.selection
             reopened = settle(tx, sample, selection, undo, answers, now)
             still_answers = any(one.user_id == user.id and one.kind is not AnnotationKind.SKIP for one in answers)
             if not reopened or still_answers or original.user_id != user.id:
                 return undo, None
-            return undo, self._lease_again(tx, project, selection, user, now)
+            return undo, self._lease_again(tx, project, lease, user, now)
 
     def _lease_again(
-        self, tx: Transaction, project: Project, selection: Selection, user: User, now: datetime
+        self, tx: Transaction, project: Project, before: Assignment, user: User, now: datetime
     ) -> Assignment | None:
+        selection = before.selection
         if any(held.selection.id == selection.id for held in tx.queue.open_assignments_of_user(project.id, user.id)):
             return None
         slot = tx.queue.free_slot(selection.id)
         if slot >= selection.overlap:
             return None
-        return tx.queue.add_assignment(tx.queue.get_selection(selection.id), user.id, slot, now + self._ttl, now)
+        fresh = tx.queue.add_assignment(tx.queue.get_selection(selection.id), user.id, slot, now + self._ttl, now)
+        if before.suggestion_asked_at is not None:
+            # What somebody has seen they do not forget by taking their answer back.
+            seen_at = before.suggestion_seen_at
+            tx.queue.mark_suggestion(fresh.id, asked_at=before.suggestion_asked_at, seen_at=seen_at)
+        return fresh
 
     def recent(self, project_name: str, user: User, limit: int = 20) -> list[Annotation]:
         """This person's last answers that are not undone, newest first."""
@@ -188,16 +202,20 @@ def _add(tx: Transaction, asked: Asked, user: User, answer: Answer, now: datetim
     """The new annotation, or None when there is one of that key already."""
     if answer.class_name is not None and asked.class_id is None:
         return None
-    new = _new_annotation(asked.assignment, user, answer, now)
+    new = _new_annotation(asked, user, answer, now)
     return tx.annotations.add_if_new(new, asked.class_id, now)
 
 
-def _same_answer(tx: Transaction, assignment: Assignment, user: User, answer: Answer) -> Annotation:
-    """The annotation of that key, if it is this answer."""
+def _same_answer(tx: Transaction, asked: Asked, user: User, answer: Answer) -> Annotation:
+    """The annotation of that key, if it is this answer; its class may have been renamed, merged or split since."""
+    assignment = asked.assignment
     known = tx.annotations.find_by_key(user.id, answer.client_key)
     if known is None:
-        raise _unknown_class(tx.projects.get(assignment.sample.project_id), answer)
-    if (known.assignment_id, known.kind, known.class_name) != (assignment.id, answer.kind, answer.class_name):
+        project = tx.projects.get(assignment.sample.project_id)
+        class_meant(project, tx.projects.class_book(project.id), answer.class_name or "")
+        raise RuntimeError(f"class {answer.class_name!r} was unknown a moment ago, under the project's lock")
+    said = asked.class_name or answer.class_name
+    if (known.assignment_id, known.kind, known.class_name) != (assignment.id, answer.kind, said):
         raise ClientKeyReusedError(
             f"client_key {answer.client_key!r} belongs to annotation {known.id}, another answer; make one per answer",
             annotation=known.id,
@@ -205,14 +223,8 @@ def _same_answer(tx: Transaction, assignment: Assignment, user: User, answer: An
     return known
 
 
-def _unknown_class(project: Project, answer: Answer) -> InvalidInputError:
-    return InvalidInputError(
-        f"{answer.class_name!r} is not a class of {project.name}; classes: {', '.join(project.class_names)}",
-        class_name=answer.class_name,
-    )
-
-
-def _new_annotation(assignment: Assignment, user: User, answer: Answer, now: datetime) -> NewAnnotation:
+def _new_annotation(asked: Asked, user: User, answer: Answer, now: datetime) -> NewAnnotation:
+    assignment = asked.assignment
     late = assignment.state is not AssignmentState.OPEN or assignment.lease_expires_at < now
     return NewAnnotation(
         project_id=assignment.sample.project_id,
@@ -220,11 +232,12 @@ def _new_annotation(assignment: Assignment, user: User, answer: Answer, now: dat
         user_id=user.id,
         assignment_id=assignment.id,
         kind=answer.kind,
-        class_name=answer.class_name,
+        class_name=asked.class_name,
         client_key=answer.client_key,
         lead_time_s=answer.lead_time_s,
         model_version=_model_version(assignment.selection),
         is_extra_vote=late,
+        saw_suggestion=assignment.suggestion_seen_at is not None,
     )
 
 
@@ -268,22 +281,67 @@ def settle(
         return _move(tx, selection, SelectionState.OPEN if is_undo else SelectionState.DONE)
     if _is_excluded(sample, cause, answers):
         return False
-    if selection is not None and selection.lane is Lane.TASK:
+    if selection is not None and selection.lane is Lane.TASK and not is_relabelling(selection):
         return _settle_task(tx, sample, selection, cause, answers, now)
     # An answer may come after a newer round has asked for the sample: what was asked last counts, and moves.
     standing = selection
     if selection is None or selection.state is not SelectionState.OPEN:
-        standing = tx.queue.find_standing_selection(sample.id) or selection
-    # What was asked counts, not what the project's settings say by now; an import asks one person.
-    overlap, max_skips = (standing.overlap, standing.max_skips) if standing is not None else (1, 1)
-    belief = believe(answers, overlap=overlap, max_skips=max_skips)
-    tx.samples.set_label(
-        sample, belief.class_name, votes=belief.votes, annotation_id=cause.id, state=belief.state, now=now
-    )
+        standing = _asked_last(tx, sample, selection)
+    belief = settle_label(tx, sample, standing, cause.id, answers, now)
     if standing is None:
         return False
     is_open = _move(tx, standing, belief.selection_state)
     return is_open and selection is not None and standing.id == selection.id
+
+
+def is_relabelling(selection: Selection) -> bool:
+    """True for what asks again because a class was split: all votes on the sample count for it, as for a round's."""
+    return selection.lane is Lane.TASK and VOTES_NEEDED in selection.reason
+
+
+def settle_label(
+    tx: Transaction,
+    sample: Sample,
+    asked: Selection | None,
+    cause_id: int,
+    answers: Sequence[Annotation],
+    now: datetime,
+) -> Belief:
+    """Recompute and store what is believed of the sample, whatever becomes of the selection that asked last.
+
+    Its label rests on the annotation `cause_id` where its class changes.
+    """
+    # What was asked counts, not what the project's settings say by now; an import asks one person.
+    overlap, max_skips = (asked.overlap, asked.max_skips) if asked is not None else (1, 1)
+    if asked is not None and is_relabelling(asked):
+        overlap = int(asked.reason[VOTES_NEEDED])
+    rules = rules_for(tx, sample.project_id, answers)
+    belief = believe(answers, overlap=overlap, max_skips=max_skips, rules=rules)
+    store_belief(tx, sample, belief, cause_id, answers, now)
+    return belief
+
+
+def settle_again(tx: Transaction, sample: Sample, now: datetime) -> tuple[SampleState, int]:
+    """Recompute what is believed of a sample whose answers mean something else since a class was merged or split: its
+    state, and how many people have a vote on it.
+    """
+    answers = tx.annotations.active_of_sample(sample.id)
+    asked = _asked_last(tx, sample, None)
+    belief = settle_label(tx, sample, asked, answers[-1].id if answers else 0, answers, now)
+    if asked is not None and asked.state is SelectionState.FLAGGED and belief.state is SampleState.LABELLED:
+        _move(tx, asked, SelectionState.DONE)
+    return belief.state, len({answer.user_id for answer in answers if answer.kind is AnnotationKind.LABEL})
+
+
+def _asked_last(tx: Transaction, sample: Sample, answered: Selection | None) -> Selection | None:
+    """By a round, or because a class was split; what the answer was to where nothing stands."""
+    waiting = tx.queue.find_open_selection(sample.id)
+    known = (answered, waiting if waiting is None or is_relabelling(waiting) else None)
+    found = [one for one in known if one is not None and is_relabelling(one)]
+    standing = tx.queue.find_standing_selection(sample.id)
+    if standing is not None:
+        found.append(standing)
+    return max(found, key=lambda one: one.id) if found else answered
 
 
 def _settle_task(
@@ -293,12 +351,12 @@ def _settle_task(
     votes like the others; a sample that was labelled stays so, with the class that most now name.
     """
     needed = 1 if sample.state is SampleState.LABELLED else task.overlap
-    belief = believe(answers, overlap=needed, max_skips=task.max_skips)
-    tx.samples.set_label(
-        sample, belief.class_name, votes=belief.votes, annotation_id=cause.id, state=belief.state, now=now
-    )
+    rules = rules_for(tx, sample.project_id, answers)
+    belief = believe(answers, overlap=needed, max_skips=task.max_skips, rules=rules)
+    store_belief(tx, sample, belief, cause.id, answers, now)
     own = tx.annotations.active_of_selection(sample.id, task.id)
-    return _move(tx, task, believe(own, overlap=task.overlap, max_skips=task.max_skips).selection_state)
+    over = believe(own, overlap=task.overlap, max_skips=task.max_skips, rules=rules)
+    return _move(tx, task, over.selection_state)
 
 
 def _move(tx: Transaction, selection: Selection, target: SelectionState) -> bool:

@@ -6,18 +6,20 @@ Reads inside it see its own writes. Keep it short: no image, no network, no math
 Contract tests: tests/contract/test_store.py (both databases), tests/contract/test_job_queue.py (both queues).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from al_service.domain.annotator_skill import Skill
 from al_service.domain.class_book import ClassBook
 from al_service.domain.model_kinds import ModelKind, PromotionAction
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import (
     Annotation,
     Asked,
+    AskedAgain,
     Assignment,
     Chosen,
     Gold,
@@ -30,13 +32,16 @@ from al_service.domain.records import (
     Project,
     Promotion,
     RejectedRow,
+    Relabelling,
     Round,
     RoundProgress,
     Sample,
     Selection,
+    SuggestionCount,
     Token,
     User,
 )
+from al_service.domain.review import Place, ReviewFilter, ReviewKind, ReviewPage, Said
 from al_service.domain.states import (
     AnnotationKind,
     AssignmentState,
@@ -116,9 +121,7 @@ class ProjectRows(Protocol):
     def lock(self, project_id: int) -> None:
         """Make other writers of this project wait until this transaction ends (SQLite: they already do)."""
 
-    def add_classes(
-        self, project_id: int, class_names: Sequence[str], *, split_from_id: int | None = None
-    ) -> None:
+    def add_classes(self, project_id: int, class_names: Sequence[str], *, split_from_id: int | None = None) -> None:
         """Append classes whose name no class has or had, in the given order; positions never change."""
 
     def class_book(self, project_id: int) -> ClassBook:
@@ -199,9 +202,12 @@ class SampleRows(Protocol):
         annotation_id: int,
         state: SampleState,
         now: datetime,
+        dissent: int = 0,
+        is_reviewed: bool = False,
     ) -> None:
         """What the project now believes of the sample, which was read in this transaction: class (None: no label), how
-        many votes, resting on which annotation. A label whose class stays the same keeps the annotation it rests on.
+        many votes, resting on which annotation, how far people disagree, whether a reviewer decided. A label whose
+        class stays the same keeps the annotation it rests on.
         """
 
     def add_rejections(self, job_id: int, rows: Sequence[RejectedRow]) -> None:
@@ -341,6 +347,13 @@ class QueueRows(Protocol):
     def set_assignment(self, assignment_id: int, state: AssignmentState, *, expires_at: datetime | None = None) -> None:
         """Change a lease's state and, if given, its end."""
 
+    def mark_suggestion(self, assignment_id: int, *, asked_at: datetime, seen_at: datetime | None) -> None:
+        """This person asked what the model thinks, and was told (or not: None)."""
+
+    def suggestion_counts(self, project_id: int) -> list[SuggestionCount]:
+        """How often people's labels named the class that the model found likeliest, by person and by whether they asked
+        for and saw it. Answers that were taken back do not count."""
+
     def answer_leases(self, sample_id: int, user_id: int) -> None:
         """Every open lease of this person on that sample is answered."""
 
@@ -398,6 +411,102 @@ class LaneRows(Protocol):
 
     def gold_results(self, project_id: int) -> list[GoldResult]:
         """How each person's labels of gold agree with it, by user id; skips, flags and what was undone do not count."""
+
+
+class ClassRows(Protocol):
+    """What a class holds, and the changes of classes. `ProjectRows.class_book` says which there are."""
+
+    def label_counts(self, project_id: int) -> dict[int, dict[Split, int]]:
+        """Labelled samples by class and split; classes and splits without any are left out."""
+
+    def vote_count(self, project_id: int, class_ids: Collection[int]) -> int:
+        """Votes for one of these classes that nobody took back."""
+
+    def gold_count(self, class_id: int) -> int:
+        """Samples that are gold of this class."""
+
+    def relabelling(self, project_id: int) -> dict[int, Relabelling]:
+        """Of each class that was split: how many images were asked again, and how many of them still wait."""
+
+    def rename(self, project_id: int, class_id: int, old_name: str, new_name: str) -> None:
+        """Give a class a name that none has, that it had itself before, or that one merged into it has; the old name
+        goes on to mean it.
+        """
+
+    def retire(self, class_id: int, now: datetime, *, into_id: int | None = None) -> None:
+        """The class is none of today's any more. into_id: what it and all that was merged into it means from now on."""
+
+    def move_labels(self, project_id: int, class_id: int, into_id: int, now: datetime) -> None:
+        """Labels and gold of one class become those of another; each label is a version further."""
+
+    def settled_with_votes_of_both(self, project_id: int, first: Collection[int], second: Collection[int]) -> list[int]:
+        """Labelled and flagged samples with votes for a class of the first and of the second kind, by id."""
+
+    def forget_skills(self, project_id: int) -> None:
+        """How well people label was estimated with other classes; it is estimated anew."""
+
+    def settled_by(self, project_id: int, class_ids: Collection[int]) -> list[AskedAgain]:
+        """Samples that are labelled, or flagged as votes disagree, with votes for one of these classes, by content
+        hash.
+        """
+
+    def take_back_votes(
+        self, project_id: int, class_ids: Collection[int], user_id: int, key_prefix: str, now: datetime
+    ) -> int:
+        """Append an undo, in this person's name, for every vote for these classes; how many."""
+
+    def unlabel(self, sample_ids: Sequence[int]) -> None:
+        """These labelled samples have no label any more."""
+
+    def ask_again(self, project_id: int, rows: Sequence[dict[str, Any]]) -> int:
+        """Put these samples into the queue, in this order, behind other wishes and before the batch; how many. One that
+        an open selection asks for already is passed over; leases of before that ask nobody any more are given back.
+
+        Args:
+            rows: sample_id, reason, overlap (answers that are missing), max_skips."""
+
+    def drop_gold(self, project_id: int, class_id: int) -> int:
+        """Gold of this class is none any more, and nobody is asked for it as such; how many."""
+
+
+class SkillRows(Protocol):
+    """What is needed to judge how well people label, and what came of it."""
+
+    def votes(self, project_id: int, recent: int) -> list[tuple[int, int, int]]:
+        """(sample_id, user_id, class_id): each person's latest label of samples that two people labelled or whose class
+        is `known`, oldest first. Imports and verdicts are no votes; classes are what they mean today. Only the newest
+        `recent` answers of the project are looked at."""
+
+    def known(self, project_id: int, recent: int) -> dict[int, int]:
+        """sample_id -> class_id of what reviewers judged among the newest `recent` answers, and of gold, which counts
+        more."""
+
+    def all(self, project_id: int) -> dict[int, Skill]:
+        """Skills by user_id."""
+
+    def updated_at(self, project_id: int) -> datetime | None:
+        """When the skills were stored; None while there are none."""
+
+    def replace(self, project_id: int, skills: Mapping[int, Skill], now: datetime) -> None:
+        """These are the project's skills now, and no others. The caller has locked the project."""
+
+
+class ReviewListRows(Protocol):
+    """What reviewers look through; never more than a bounded number of rows at a time."""
+
+    def page(
+        self, project_id: int, wanted: ReviewFilter, splits: Sequence[Split], *, after: Place | None, limit: int
+    ) -> ReviewPage:
+        """At most `limit` samples of these splits behind that place."""
+
+    def log(self, sample_id: int) -> list[Said]:
+        """Everything that was ever said of a sample, what was taken back included, oldest first."""
+
+    def counts(self, project_id: int, splits: Sequence[Split]) -> dict[ReviewKind, int]:
+        """Samples of each kind but `answered`; those that are not kept as numbers up to COUNT_MAX + 1."""
+
+    def people(self, project: Project) -> list[str]:
+        """Names of who gave answers in the project, in order."""
 
 
 class RoundRows(Protocol):
@@ -648,6 +757,8 @@ class Transaction(Protocol):
     @property
     def projects(self) -> ProjectRows: ...
     @property
+    def classes(self) -> ClassRows: ...
+    @property
     def samples(self) -> SampleRows: ...
     @property
     def annotations(self) -> AnnotationRows: ...
@@ -655,6 +766,10 @@ class Transaction(Protocol):
     def queue(self) -> QueueRows: ...
     @property
     def lanes(self) -> LaneRows: ...
+    @property
+    def skills(self) -> SkillRows: ...
+    @property
+    def review_list(self) -> ReviewListRows: ...
     @property
     def rounds(self) -> RoundRows: ...
     @property

@@ -7,14 +7,18 @@ from datetime import datetime
 from al_service.loop.accounts import Accounts
 from al_service.loop.annotations import Annotations
 from al_service.loop.assignments import Assignments
+from al_service.loop.class_changes import ClassChanges
 from al_service.loop.jobs import JobLimits, Jobs
 from al_service.loop.lanes import Lanes
 from al_service.loop.models import Models
 from al_service.loop.ports import Artifacts, JobQueue, Store
 from al_service.loop.projects import Projects
+from al_service.loop.review_list import ReviewList
 from al_service.loop.reviews import Reviews
 from al_service.loop.rounds import Rounds
+from al_service.loop.skills import Skills
 from al_service.loop.studies import Studies
+from al_service.loop.suggestions import Suggestions
 from al_service.loop.tasks import Tasks
 from al_service.loop.uploads import UploadLimits, Uploads
 
@@ -33,8 +37,12 @@ class Services:
     annotations: Annotations
     lanes: Lanes
     reviews: Reviews
+    review_list: ReviewList
     tasks: Tasks
+    classes: ClassChanges
+    suggestions: Suggestions
     rounds: Rounds
+    skills: Skills
     models: Models
     studies: Studies
     accounts: Accounts
@@ -64,8 +72,12 @@ def assemble(
         annotations=Annotations(store, clock, lease_ttl_s),
         lanes=Lanes(store, clock),
         reviews=Reviews(store, clock),
+        review_list=ReviewList(store),
         tasks=Tasks(store, clock),
+        classes=ClassChanges(store, clock),
+        suggestions=Suggestions(store, clock),
         rounds=Rounds(store, jobs, clock),
+        skills=Skills(store, clock),
         models=Models(store, clock),
         studies=Studies(store, jobs, clock),
         accounts=Accounts(store, clock),

@@ -6,15 +6,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from al_service.domain.records import Asked, Assignment, Offer, Selection
-from al_service.domain.states import AssignmentState
+from al_service.domain.records import Asked, Assignment, Offer, Selection, SuggestionCount
+from al_service.domain.states import AnnotationKind, AssignmentState
 from al_service.errors import ConflictError, NotFoundError
+from al_service.storage.annotations import CLASS_TODAY, NAMED, is_undone
 from al_service.storage.column_types import ID, UtcTime
 from al_service.storage.dialect import insert_into, is_postgres
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, get_sample, sample_from
 from al_service.storage.schema import (
     annotations,
     assignments,
+    class_aliases,
     classes,
     is_,
     projects,
@@ -26,6 +28,7 @@ from al_service.storage.schema import (
 from al_service.storage.selections import SELECTION_COLUMNS, SqlSelectionRows, selection_from
 
 OPEN_LEASE = is_(assignments.c.state, AssignmentState.OPEN)
+TODAY = classes.alias("today")
 
 # SELECTION_COLUMNS brings the selection's id under the name that the lease's own column has.
 LEASE_COLUMNS = [column for column in assignments.c if column.name != "selection_id"]
@@ -36,13 +39,31 @@ SELECT = sa.select(*LEASE_COLUMNS, *SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_f
 )
 
 # Made once, because making a statement takes longer than running it.
-#: Parameters: wanted, class_name.
-ASKED = SELECT.add_columns(
-    sa.select(classes.c.id)
-    .where(classes.c.project_id == assignments.c.project_id, classes.c.name == sa.bindparam("class_name"))
+_SAID = sa.bindparam("class_name", type_=sa.Text())
+_OLD_NAME = (
+    sa.select(class_aliases.c.class_id)
+    .where(class_aliases.c.project_id == assignments.c.project_id, class_aliases.c.name == _SAID)
     .correlate(assignments)
     .scalar_subquery()
-    .label("named_class_id"),
+)
+
+
+def _class_said(column: "sa.Column[Any]") -> "sa.ScalarSelect[Any]":
+    """That column of the class of today that the name in an answer means, as `domain.class_book` has it."""
+    is_named = (NAMED.c.name == _SAID) | (NAMED.c.id == _OLD_NAME)
+    return (
+        sa.select(column)
+        .join_from(NAMED, TODAY, TODAY.c.id == CLASS_TODAY)
+        .where(NAMED.c.project_id == assignments.c.project_id, is_named, TODAY.c.retired_at.is_(None))
+        .correlate(assignments)
+        .scalar_subquery()
+    )
+
+
+#: Parameters: wanted, class_name.
+ASKED = SELECT.add_columns(
+    _class_said(TODAY.c.id).label("named_class_id"),
+    _class_said(TODAY.c.name).label("named_class_name"),
     (~sa.exists().where(annotations.c.sample_id == samples.c.id).correlate(samples)).label("is_first"),
 ).where(assignments.c.id == sa.bindparam("wanted", type_=ID))
 #: Parameters: wanted, new_state.
@@ -156,7 +177,7 @@ class SqlQueueRows(SqlSelectionRows):
         row = self._connection.execute(ASKED, {"wanted": assignment_id, "class_name": class_name}).one_or_none()
         if row is None:
             raise _no_assignment(assignment_id)
-        return Asked(_assignment(row), row.named_class_id, bool(row.is_first))
+        return Asked(_assignment(row), row.named_class_id, row.named_class_name, bool(row.is_first))
 
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""
@@ -168,6 +189,38 @@ class SqlQueueRows(SqlSelectionRows):
         statement = SET_STATE if expires_at is None else SET_STATE.values(lease_expires_at=expires_at)
         if self._connection.execute(statement, {"wanted": assignment_id, "new_state": state}).rowcount == 0:
             raise _no_assignment(assignment_id)
+
+    def mark_suggestion(self, assignment_id: int, *, asked_at: datetime, seen_at: datetime | None) -> None:
+        """This person asked what the model thinks, and was told (or not: None)."""
+        values = {"suggestion_asked_at": asked_at, "suggestion_seen_at": seen_at}
+        self._connection.execute(sa.update(assignments).where(assignments.c.id == assignment_id).values(values))
+
+    def suggestion_counts(self, project_id: int) -> list[SuggestionCount]:
+        """How often people's labels named the class that the model found likeliest, by person and by whether they asked
+        for and saw it. Answers that were taken back do not count.
+
+        Cost: one look-up for each answer to a selection for which the model's opinion is known.
+        """
+        told = assignments.c.suggestion_seen_at.is_not(None).label("seen")
+        asked = assignments.c.suggestion_asked_at.is_not(None).label("asked")
+        is_same = selections.c.likely[(0, 0)].as_integer() == annotations.c.class_id
+        joined = annotations.join(assignments, assignments.c.id == annotations.c.assignment_id).join(
+            selections, selections.c.id == assignments.c.selection_id
+        )
+        here = (annotations.c.project_id == project_id) & is_(annotations.c.kind, AnnotationKind.LABEL) & ~is_undone()
+        known = selections.c.likely.is_not(None)
+        statement = (
+            sa.select(annotations.c.user_id, asked, told, sa.func.count().label("answered"))
+            .add_columns(sa.func.sum(sa.case((is_same, 1), else_=0)).label("agreed"))
+            .select_from(joined)
+            .where(here, known)
+            .group_by(annotations.c.user_id, asked, told)
+            .order_by(annotations.c.user_id, asked, told)
+        )
+        return [
+            SuggestionCount(row.user_id, bool(row.asked), bool(row.seen), row.answered, int(row.agreed))
+            for row in self._connection.execute(statement)
+        ]
 
     def answer_leases(self, sample_id: int, user_id: int) -> None:
         """Every open lease of this person on that sample is answered."""
@@ -216,6 +269,7 @@ def _assignment(row: "sa.Row[Any]") -> Assignment:
         lease_expires_at=row.lease_expires_at,
         created_at=row.created_at,
         sample=sample_from(row),
+        suggestion_asked_at=row.suggestion_asked_at,
         suggestion_seen_at=row.suggestion_seen_at,
     )
 

@@ -130,6 +130,11 @@ class_aliases = sa.Table(
     sa.UniqueConstraint("project_id", "name"),
 )
 
+#: Samples about which people disagree and no reviewer has decided, and labels that one has decided; each has an index
+#: that covers exactly these.
+DISPUTED = "dissent > 0"
+REVIEWED = "is_reviewed"
+
 samples = sa.Table(
     "samples",
     metadata,
@@ -145,9 +150,11 @@ samples = sa.Table(
     columns.state("state", SampleState),
     columns.json("metadata"),
     columns.time("created_at"),
+    columns.integer("dissent"),
     sa.UniqueConstraint("project_id", "external_id"),
     sa.UniqueConstraint("project_id", "sha256"),
     columns.index("ix_samples_by_state", "project_id", "split", "state", "id"),
+    columns.index("ix_samples_disputed", "project_id", "dissent", "id", where=DISPUTED),
 )
 
 #: Samples per project, split and state: kept by triggers, so that a dashboard's question is cheap at a million samples.
@@ -336,6 +343,7 @@ assignments = sa.Table(
     columns.state("state", AssignmentState),
     columns.time("lease_expires_at"),
     columns.time("created_at"),
+    columns.time("suggestion_asked_at", nullable=True),
     columns.time("suggestion_seen_at", nullable=True),
     columns.index("uq_assignments_open_slot", "selection_id", "slot", unique=True, where="state = 'open'"),
     columns.index("uq_assignments_open_user", "selection_id", "user_id", unique=True, where="state = 'open'"),
@@ -389,8 +397,10 @@ labels = sa.Table(
     columns.ref("annotations"),
     columns.integer("version"),
     columns.time("updated_at"),
-    columns.index("ix_labels_by_class", "project_id", "split", "class_id"),
+    sa.Column("is_reviewed", sa.Boolean(), nullable=False),
+    columns.index("ix_labels_by_class", "project_id", "class_id", "annotation_id", "split"),
     columns.index("ix_labels_by_annotation", "project_id", "annotation_id", "split"),
+    columns.index("ix_labels_reviewed", "project_id", "annotation_id", where=REVIEWED),
 )
 
 #: Samples whose class is known for sure, hidden among what people are asked, to see how well they do.

@@ -48,8 +48,8 @@ export function createFinder(classes, recent, choose) {
   let selected = 0;
 
   function search() {
-    // Recently chosen first, when nothing is typed.
-    const order = new Map(recent.names.map((name, at) => [name, at]));
+    // Likely ones first if the person has asked for them, then those chosen last, when nothing is typed.
+    const order = new Map([...new Set([...recent.likely, ...recent.names])].map((name, at) => [name, at]));
     const pool = input.value.trim() ? classes : [...classes].sort((a, b) => (order.get(a.name) ?? 999) - (order.get(b.name) ?? 999));
     found = findClasses(pool, input.value).slice(0, SHOWN);
     selected = 0;

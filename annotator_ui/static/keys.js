@@ -12,6 +12,7 @@ export const ACTIONS = [
   { id: "find", label: "Find", keys: ["/"], button: true, help: "type to find a class" },
   { id: "skip", label: "Skip", keys: [" "], button: true, help: "skip: someone else may know" },
   { id: "flag", label: "Flag", keys: ["f"], button: true, help: "flag: broken, unreadable or not for this project" },
+  { id: "accept", label: "Suggest", keys: ["enter"], button: true, help: "show what the model thinks; again: label it so" },
   { id: "undo", label: "Undo", keys: ["u", "backspace"], ctrl: "z", button: true, help: "take the last answer back (also Ctrl Z)" },
   { id: "back", label: "Look back", keys: ["arrowleft"], also: ["forward"], help: "look back at earlier answers and forth; Undo takes back the one you see" },
   { id: "forward", label: "Look forth", keys: ["arrowright"], help: "" },

@@ -21,6 +21,7 @@ export function createActions(desk, stage, answers) {
     find: () => finder.open(),
     skip: () => answers.answer("skip", null, light("skip")),
     flag: () => answers.answer("flag", null, light("flag")),
+    accept: () => parts.use("suggestion", (module) => module.createSuggestion(desk, byId("stage"), answers.choose), (made) => { light("accept")(); made.press(); }),
     undo: () => { actionButtons.light("undo"); answers.undo(); },
     back: () => stage.lookAt(trail.looked + 1),
     forward: () => stage.lookAt(trail.looked - 1),
@@ -34,7 +35,7 @@ export function createActions(desk, stage, answers) {
     pixels: () => view.toast(viewer.togglePixels() ? "Sharp pixels" : "Smoothed"),
     guide: () => (guide.hasText ? guide.toggle() : view.toast("This project has no guidelines yet.")),
     help: () => desk.openHelp(),
-    close: () => { if (!parts.made("view")?.close() && !guide.close()) stage.lookAt(0); },
+    close: () => { if (!parts.made("view")?.close() && !parts.made("suggestion")?.close() && !guide.close()) stage.lookAt(0); },
   };
   return (id) => work[id]?.();
 }

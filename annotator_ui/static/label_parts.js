@@ -3,7 +3,7 @@
 
 const PARTS = {
   aside: () => import("./aside_list.js"), gestures: () => import("./gestures.js"), help: () => import("./help.js"), keys: () => import("./keys_dialog.js"),
-  menus: () => import("./menus.js"), signIn: () => import("./sign_in_dialog.js"), view: () => import("./view_panel.js"),
+  menus: () => import("./menus.js"), signIn: () => import("./sign_in_dialog.js"), suggestion: () => import("./label_suggestion.js"), view: () => import("./view_panel.js"),
 };
 const STYLE = "./label_parts.css";
 

@@ -10,6 +10,7 @@ export function createRecent(scope, classes) {
   const known = new Set(classes.map((info) => info.name));
   names = names.filter((name) => known.has(name));
   return {
+    /** Classes that the model finds likely, while the person has asked to see them. @type {string[]} */ likely: [],
     get names() { return names; },
     /** @param {string} name */
     used(name) {

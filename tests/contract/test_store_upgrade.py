@@ -92,9 +92,10 @@ def test_an_old_database_keeps_every_row(old_store: SqlStore, database_kind: str
         "likely": None,
     }
     added = {
+        "samples": {"dissent": 0},
         "jobs": {"progress_since": None},
         "selections": {"is_reserve": False, **steered},
-        "assignments": {"suggestion_seen_at": None},
+        "assignments": {"suggestion_asked_at": None, "suggestion_seen_at": None},
         "rounds": {"class_ids": None},
     }
     with old_store._writing() as connection:

@@ -114,10 +114,16 @@ class Site:
         self.artifacts.put(image_name(sha256), out.getvalue())
         return NewSample(f"{position}.png", sha256, 8, 8, "PNG", len(out.getvalue()), Split.POOL)
 
-    def ask(self, project: str, sample_ids: list[int], reserve: Sequence[int] = ()) -> Round:
-        """A round that asks people for these samples, in this order, with those in reserve."""
+    def ask(
+        self, project: str, sample_ids: list[int], reserve: Sequence[int] = (), likely: Sequence[tuple[str, float]] = ()
+    ) -> Round:
+        """A round that asks people for these samples, in this order, with those in reserve; likely: what the model
+        thinks of each of them.
+        """
+        class_ids = {info.name: info.id for info in self.services.projects.get(project).classes}
+        opinion = tuple((class_ids[name], chance) for name, chance in likely) or None
         picks = [
-            Chosen(sample_id, rank, 1.0, {"code": "margin", "between": [0, 1]})
+            Chosen(sample_id, rank, 1.0, {"code": "margin", "between": [0, 1]}, likely=opinion)
             for rank, sample_id in enumerate([*sample_ids, *reserve])
         ]
         return self._round(project, {}, picks[: len(sample_ids)], picks[len(sample_ids) :])

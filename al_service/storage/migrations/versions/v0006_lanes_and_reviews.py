@@ -126,6 +126,7 @@ INDEXES = (
 ADDED = (
     "ALTER TABLE annotations ADD COLUMN is_review BOOLEAN NOT NULL DEFAULT false",
     "ALTER TABLE annotations ADD COLUMN saw_suggestion BOOLEAN NOT NULL DEFAULT false",
+    "ALTER TABLE assignments ADD COLUMN suggestion_asked_at {time}",
     "ALTER TABLE assignments ADD COLUMN suggestion_seen_at {time}",
     "ALTER TABLE rounds ADD COLUMN class_ids JSON",
 )

@@ -1,0 +1,67 @@
+"""What the model thinks of an image, for the person who asks; blind until then, and for some images in any case."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from al_service.domain.draws import is_drawn
+from al_service.domain.pull import Pull, pull_of
+from al_service.domain.records import Assignment, Project, User
+from al_service.domain.states import Lane
+from al_service.loop.assignments import active_project, own_assignment
+from al_service.loop.ports import Store
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What a person is told.
+
+    Attributes:
+        likely: (class name, probability) of the likeliest classes, likeliest first; empty: the model has no opinion, or
+            the image is kept blind.
+        is_blind: nobody is told anything of this image, to see what people answer without.
+    """
+
+    likely: tuple[tuple[str, float], ...]
+    is_blind: bool
+
+
+class Suggestions:
+    """Tell a person what the model thinks, keep in mind that they know, and measure what it does to them."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    def ask(self, assignment_id: int, user: User) -> Suggestion:
+        """What the model thinks of the image that this person holds; asking again says the same.
+
+        Raises:
+            NotFoundError: no such assignment of this person.
+        """
+        now = self._clock()
+        with self._store.write() as tx:
+            tx.projects.lock(own_assignment(tx, assignment_id, user).sample.project_id)
+            assignment = own_assignment(tx, assignment_id, user)
+            project = tx.projects.get(assignment.sample.project_id)
+            suggestion = _suggestion(project, assignment, user)
+            if assignment.suggestion_asked_at is None:
+                seen_at = now if suggestion.likely else None
+                tx.queue.mark_suggestion(assignment_id, asked_at=now, seen_at=seen_at)
+        return suggestion
+
+    def pull(self, project_name: str) -> Pull:
+        """How much suggestions sway the people of a project."""
+        with self._store.read() as tx:
+            return pull_of(tx.queue.suggestion_counts(active_project(tx, project_name).id))
+
+
+def _suggestion(project: Project, assignment: Assignment, user: User) -> Suggestion:
+    selection, config = assignment.selection, project.config
+    key = f"{user.id}:{selection.id}"
+    # Nobody looks at gold through the model's eyes, and nothing must tell it from the other images.
+    if selection.lane is Lane.GOLD or is_drawn("blind", key, share=config.blind_share, seed=config.seed):
+        return Suggestion((), True)
+    names = {info.id: info.name for info in project.classes}
+    likely = [(names[class_id], chance) for class_id, chance in selection.likely or () if class_id in names]
+    return Suggestion(tuple(likely), False)

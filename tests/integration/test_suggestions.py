@@ -1,0 +1,126 @@
+"""Suggestions: told when asked, kept blind for a share, remembered with the answer, and measured; on both databases."""
+
+import pytest
+
+from al_service.domain.records import Chosen, SuggestionCount, User
+from al_service.domain.states import JobKind, Role, Stage
+from al_service.errors import NotFoundError
+from al_service.loop.reviews import Verdict
+from al_service.loop.rounds import StageResult
+from tests.integration.conftest import Loop
+from tests.integration.pets import fill, label, lease
+
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
+
+
+def suggest(loop: Loop, blind_share: float = 0.0, **settings: object) -> list[int]:
+    """A project whose second round chose six samples of which the model thinks: dog .7, cat .2."""
+    ids = fill(loop, batch=1, blind_share=blind_share, **settings)
+    services = loop.services
+    services.rounds.cancel("pets", 1)
+    record, _ = services.rounds.start("pets")
+    classes = {info.name: info.id for info in services.projects.get("pets").classes}
+    likely = ((classes["dog"], 0.7), (classes["cat"], 0.2))
+    picks = [Chosen(sample_id, rank, 0.5, {"code": "random"}, likely=likely) for rank, sample_id in enumerate(ids[:6])]
+    for kind, stage, result in (
+        (JobKind.TRAIN, Stage.TRAIN, StageResult({"skipped": "by the test"}, Stage.SELECT)),
+        (JobKind.SELECT, Stage.SELECT, StageResult({}, Stage.ANNOTATE, chosen=picks)),
+    ):
+        with services.store.read() as tx:
+            job = next(iter(tx.jobs.of_round(record.id, kind)))
+        claimed = services.jobs.claim(job.id, job.attempt, "test")
+        assert claimed is not None
+        services.rounds.complete_stage(claimed, stage, result)
+    return ids
+
+
+def counts(loop: Loop) -> list[SuggestionCount]:
+    with loop.services.store.read() as tx:
+        return tx.queue.suggestion_counts(loop.services.projects.get("pets").id)
+
+
+def test_who_asks_is_told_and_the_answer_remembers_it(loop: Loop, mia: User) -> None:
+    suggest(loop)
+    first, second = lease(loop, mia, 2)
+    told = loop.services.suggestions.ask(first.id, mia)
+    assert (told.likely, told.is_blind) == ((("dog", 0.7), ("cat", 0.2)), False)
+    assert loop.services.suggestions.ask(first.id, mia) == told
+    assert label(loop, first, mia, "dog").saw_suggestion
+    assert not label(loop, second, mia, "cat").saw_suggestion
+    with loop.services.store.read() as tx:
+        recent = tx.annotations.recent_of_user(loop.services.projects.get("pets").id, mia.id, 2)
+    assert [answer.saw_suggestion for answer in recent] == [False, True]
+    assert counts(loop) == [SuggestionCount(mia.id, False, False, 1, 0), SuggestionCount(mia.id, True, True, 1, 1)]
+
+
+def test_a_blind_image_says_nothing_and_still_counts_as_asked(loop: Loop, mia: User) -> None:
+    suggest(loop, blind_share=1.0)
+    [held] = lease(loop, mia)
+    told = loop.services.suggestions.ask(held.id, mia)
+    assert (told.likely, told.is_blind) == ((), True)
+    assert not label(loop, held, mia, "cat").saw_suggestion
+    assert counts(loop) == [SuggestionCount(mia.id, True, False, 1, 0)]
+
+
+def test_about_the_share_is_blind_and_the_same_images_each_time(loop: Loop, mia: User, tom: User) -> None:
+    suggest(loop, blind_share=0.5)
+    drawn = {
+        person.name: [loop.services.suggestions.ask(item.id, person).is_blind for item in lease(loop, person, 3)]
+        for person in (mia, tom)
+    }
+    again = {
+        person.name: [loop.services.suggestions.ask(item.id, person).is_blind for item in lease(loop, person, 3)]
+        for person in (mia, tom)
+    }
+    assert drawn == again
+    assert {blind for row in drawn.values() for blind in row} == {True, False}
+
+
+def test_what_was_seen_is_not_forgotten_by_an_undo(loop: Loop, mia: User) -> None:
+    suggest(loop)
+    [held] = lease(loop, mia)
+    loop.services.suggestions.ask(held.id, mia)
+    answer = label(loop, held, mia, "dog")
+    _, fresh = loop.services.annotations.undo(answer.id, mia)
+    assert fresh is not None
+    assert label(loop, fresh, mia, "cat", key="second").saw_suggestion
+    assert counts(loop) == [SuggestionCount(mia.id, True, True, 1, 0)]
+
+
+def test_a_model_without_an_opinion_says_so_and_is_not_counted(loop: Loop, mia: User) -> None:
+    fill(loop, blind_share=0.0)
+    [held] = lease(loop, mia)
+    told = loop.services.suggestions.ask(held.id, mia)
+    assert (told.likely, told.is_blind) == ((), False)
+    assert not label(loop, held, mia).saw_suggestion
+    assert counts(loop) == []
+
+
+def test_gold_looks_like_an_image_that_is_kept_blind(loop: Loop, mia: User) -> None:
+    rita = loop.person("rita", Role.REVIEWER)
+    ids = suggest(loop, gold_share=0.5)
+    for sample_id in ids[8:12]:
+        loop.services.reviews.set_gold(Verdict(sample_id, "cat", 0, f"g-{sample_id}"), rita)
+    golden = [item for item in lease(loop, mia, 6) if item.selection.lane == "gold"]
+    assert golden
+    assert {loop.services.suggestions.ask(item.id, mia).is_blind for item in golden} == {True}
+
+
+def test_nobody_asks_about_what_somebody_else_holds(loop: Loop, mia: User, tom: User) -> None:
+    suggest(loop)
+    [held] = lease(loop, mia)
+    with pytest.raises(NotFoundError, match=f"no assignment {held.id} of yours"):
+        loop.services.suggestions.ask(held.id, tom)
+
+
+def test_the_pull_is_the_difference_of_who_was_told_and_who_was_not(loop: Loop, mia: User, tom: User) -> None:
+    suggest(loop, blind_share=0.5)
+    for person in (mia, tom):
+        for item in lease(loop, person, 3):
+            told = loop.services.suggestions.ask(item.id, person)
+            label(loop, item, person, "cat" if told.is_blind else "dog")
+    pull = loop.services.suggestions.pull("pets")
+    assert pull.told.answered + pull.kept_blind.answered == 6
+    assert (pull.told.value, pull.kept_blind.value, pull.difference) == (1.0, 0.0, 1.0)
+    assert pull.interval is not None
+    assert pull.interval[0] > 0
