@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from al_service.domain.review import ReviewKind
 from al_service.domain.states import Role
 from al_service.loop.studies import SEEDS
 
@@ -208,6 +209,19 @@ class GoldQuery(Query):
 
     limit: int = Field(100, ge=1, le=1000)
     after: int = Field(0, ge=0, le=ID_MAX)
+
+
+class ReviewQuery(Query):
+    """Which samples to look through; filters narrow each other, and without any it is everything with an answer."""
+
+    kind: ReviewKind = Field(
+        ReviewKind.ANSWERED, description="answered, labelled, disputed, reviewed, flagged, skipped or gold"
+    )
+    class_name: str | None = Field(None, description="what is believed")
+    annotator: str | None = Field(None, description="who gave an answer")
+    round: int | None = Field(None, ge=0, le=ID_MAX, description="which chose the sample")
+    limit: int = Field(60, ge=1, le=200)
+    after: str | None = Field(None, description="`next` of the page before")
 
 
 class FlaggedQuery(Query):

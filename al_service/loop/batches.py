@@ -15,6 +15,7 @@ from al_service.domain.records import Chosen, Project, Round
 from al_service.domain.states import RoundState, SampleState, SelectionState, Stage, StageState, move_round
 from al_service.errors import InvalidInputError
 from al_service.loop.consensus import believe
+from al_service.loop.disputes import store_belief
 from al_service.loop.ports import StageUpdate, Transaction
 
 #: The newest round's states in which people may have the reserve of the one before: it is being worked on, or it
@@ -57,9 +58,7 @@ def _believe_what_is_answered(tx: Transaction, record: Round, sample_ids: Sequen
         answers = tx.annotations.active_of_sample(sample.id)
         belief = believe(answers, overlap=config.overlap_of(sample.sha256), max_skips=config.max_skips)
         if sample.state is SampleState.UNLABELLED and belief.state is SampleState.LABELLED:
-            tx.samples.set_label(
-                sample, belief.class_name, votes=belief.votes, annotation_id=answers[-1].id, state=belief.state, now=now
-            )
+            store_belief(tx, sample, belief, answers[-1].id, answers, now)
 
 
 def _with_overlap(tx: Transaction, record: Round, picks: Sequence[Chosen]) -> Sequence[Chosen]:

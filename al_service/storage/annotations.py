@@ -124,6 +124,7 @@ class SqlAnnotationRows:
                 "split": splits[row.sample_id],
                 "class_id": row.class_id,
                 "votes": 1,
+                "is_reviewed": False,
                 "annotation_id": row.id,
             }
             for row in self._connection.execute(returning, rows)
@@ -150,24 +151,24 @@ class SqlAnnotationRows:
         """The annotation that this person's client made under that key, or None."""
         statement = SELECT.where(annotations.c.user_id == user_id, annotations.c.client_key == client_key)
         row = self._connection.execute(statement).one_or_none()
-        return None if row is None else _annotation(row)
+        return None if row is None else annotation_from(row)
 
     def get(self, annotation_id: int) -> Annotation:
         """The annotation, or NotFoundError."""
         row = self._connection.execute(SELECT.where(annotations.c.id == annotation_id)).one_or_none()
         if row is None:
             raise NotFoundError(f"no annotation with id {annotation_id}", annotation=annotation_id)
-        return _annotation(row)
+        return annotation_from(row)
 
     def active_of_sample(self, sample_id: int) -> list[Annotation]:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
-        return [_annotation(row) for row in self._connection.execute(ACTIVE_OF_SAMPLE, {"of_sample": sample_id})]
+        return [annotation_from(row) for row in self._connection.execute(ACTIVE_OF_SAMPLE, {"of_sample": sample_id})]
 
     def active_of_selection(self, sample_id: int, selection_id: int) -> list[Annotation]:
         """Answers to that selection of the sample that are not undone, oldest first."""
         leases = sa.select(assignments.c.id).where(assignments.c.selection_id == selection_id)
         statement = ACTIVE_OF_SAMPLE.where(annotations.c.assignment_id.in_(leases))
-        return [_annotation(row) for row in self._connection.execute(statement, {"of_sample": sample_id})]
+        return [annotation_from(row) for row in self._connection.execute(statement, {"of_sample": sample_id})]
 
     def with_labels(self, sample_ids: Sequence[int]) -> set[int]:
         """Those of the samples that have an answer with a class that is not undone."""
@@ -184,14 +185,14 @@ class SqlAnnotationRows:
         found: dict[int, Annotation] = {}
         for part in chunks(sample_ids):
             for row in self._connection.execute(statement.where(annotations.c.sample_id.in_(part))):
-                found[row.sample_id] = _annotation(row)
+                found[row.sample_id] = annotation_from(row)
         return found
 
     def recent_of_user(self, project_id: int, user_id: int, limit: int) -> list[Annotation]:
         """This person's answers that are not undone, newest first."""
         mine = (annotations.c.project_id == project_id) & (annotations.c.user_id == user_id)
         statement = ACTIVE.where(mine).order_by(annotations.c.id.desc()).limit(limit)
-        return [_annotation(row) for row in self._connection.execute(statement)]
+        return [annotation_from(row) for row in self._connection.execute(statement)]
 
     def latest_id(self, project_id: int) -> int:
         """Highest annotation id of the project, 0 when there is none: the watermark of a round that starts now."""
@@ -246,7 +247,8 @@ def _import_row(
     }
 
 
-def _annotation(row: "sa.Row[Any]") -> Annotation:
+def annotation_from(row: "sa.Row[Any]") -> Annotation:
+    """An annotation from a row of SELECT."""
     return Annotation(
         id=row.id,
         project_id=row.project_id,

@@ -29,16 +29,19 @@ SAMPLE_COLUMNS = (
 )
 SELECT = sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS)
 LEARNING_SPLITS = (Split.POOL, Split.TRAIN)
-# Made once, because every answer needs them. Parameters: wanted, new_state.
+# Made once, because every answer needs them. Parameters: wanted, new_state, new_dissent.
 SET_STATE = (
     sa.update(samples_table)
     .where(samples_table.c.id == sa.bindparam("wanted", type_=ID))
-    .values(state=sa.bindparam("new_state", type_=samples_table.c.state.type))
+    .values(
+        state=sa.bindparam("new_state", type_=samples_table.c.state.type),
+        dissent=sa.bindparam("new_dissent", type_=sa.BigInteger()),
+    )
 )
 
 
 def _label(insert: "type[postgresql.Insert] | type[sqlite.Insert]") -> "sa.UpdateBase":
-    """The statement of `set_label`; parameters: wanted, class_name, new_votes, rests_on, now."""
+    """The statement of `set_label`; parameters: wanted, class_name, new_votes, rests_on, now_reviewed, now."""
     believed = (
         sa.select(
             samples_table.c.id,
@@ -49,6 +52,7 @@ def _label(insert: "type[postgresql.Insert] | type[sqlite.Insert]") -> "sa.Updat
             sa.bindparam("rests_on", type_=ID),
             sa.literal_column("1"),
             sa.bindparam("now", type_=UtcTime()),
+            sa.bindparam("now_reviewed", type_=sa.Boolean()),
         )
         .join_from(samples_table, classes, classes.c.project_id == samples_table.c.project_id)
         .where(
@@ -56,7 +60,8 @@ def _label(insert: "type[postgresql.Insert] | type[sqlite.Insert]") -> "sa.Updat
             classes.c.name == sa.bindparam("class_name"),
         )
     )
-    names = ("sample_id", "project_id", "split", "class_id", "votes", "annotation_id", "version", "updated_at")
+    of_sample = ("sample_id", "project_id", "split")
+    names = (*of_sample, "class_id", "votes", "annotation_id", "version", "updated_at", "is_reviewed")
     statement = insert(labels).from_select(names, believed)
     fresh = statement.excluded
     same = labels.c.class_id == fresh.class_id
@@ -68,6 +73,7 @@ def _label(insert: "type[postgresql.Insert] | type[sqlite.Insert]") -> "sa.Updat
             "annotation_id": sa.case((same, labels.c.annotation_id), else_=fresh.annotation_id),
             "version": labels.c.version + 1,
             "updated_at": fresh.updated_at,
+            "is_reviewed": fresh.is_reviewed,
         },
     ).returning(labels.c.sample_id)
 
@@ -276,9 +282,11 @@ class SqlSampleRows:
         annotation_id: int,
         state: SampleState,
         now: datetime,
+        dissent: int = 0,
+        is_reviewed: bool = False,
     ) -> None:
         """What the project now believes of the sample, which was read in this transaction: class (None: no label), how
-        many votes, resting on which annotation.
+        many votes, resting on which annotation, how far people disagree about it, whether a reviewer decided.
 
         A label whose class stays the same keeps the annotation it rests on: a further vote for it is no new label, and
         must not move it behind the watermark of a round that is training.
@@ -288,8 +296,9 @@ class SqlSampleRows:
         """
         if (state is SampleState.LABELLED) != (class_name is not None):
             raise InvalidInputError(f"sample {sample.id}: state {state} does not go with class {class_name!r}")
-        if sample.state is not state:
-            self._connection.execute(SET_STATE, {"wanted": sample.id, "new_state": state})
+        if (sample.state, sample.dissent) != (state, dissent):
+            changed = {"wanted": sample.id, "new_state": state, "new_dissent": dissent}
+            self._connection.execute(SET_STATE, changed)
         if class_name is not None:
             statement = LABEL_ON_POSTGRES if is_postgres(self._connection) else LABEL_ON_SQLITE
             values = {
@@ -298,6 +307,7 @@ class SqlSampleRows:
                 "new_votes": votes,
                 "rests_on": annotation_id,
                 "now": now,
+                "now_reviewed": is_reviewed,
             }
             if self._connection.execute(statement, values).scalar_one_or_none() is None:
                 raise unknown_class(class_name, list(class_ids(self._connection, sample.project_id)))
@@ -352,6 +362,7 @@ def sample_from(row: "sa.Row[Any]") -> Sample:
         class_name=row.sample_class_name,
         created_at=row.sample_created_at,
         label_version=row.sample_label_version,
+        dissent=row.sample_dissent,
     )
 
 
@@ -388,6 +399,7 @@ def _sample_row(project_id: int, sample: NewSample, now: datetime) -> dict[str, 
         "state": SampleState.UNLABELLED,
         "metadata": sample.metadata,
         "created_at": now,
+        "dissent": 0,
     }
 
 

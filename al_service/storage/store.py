@@ -17,6 +17,7 @@ from al_service.storage.migrate import upgrade_schema, word_about_schema
 from al_service.storage.models import SqlModelRows
 from al_service.storage.projects import SqlProjectRows
 from al_service.storage.queue import SqlQueueRows
+from al_service.storage.review_list import SqlReviewListRows
 from al_service.storage.rounds import SqlRoundRows
 from al_service.storage.samples import SqlSampleRows
 
@@ -30,6 +31,7 @@ class SqlTransaction:
         self.annotations = SqlAnnotationRows(connection)
         self.queue = SqlQueueRows(connection)
         self.lanes = SqlLaneRows(connection)
+        self.review_list = SqlReviewListRows(connection)
         self.rounds = SqlRoundRows(connection)
         self.models = SqlModelRows(connection)
         self.jobs = SqlJobRows(connection)

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from alembic import command
 
 from al_service.domain.records import Chosen, ModelRecord, RoundProgress
-from al_service.domain.states import JobKind, SelectionState
+from al_service.domain.review import ReviewFilter, ReviewKind
+from al_service.domain.states import JobKind, SelectionState, Split
 from al_service.errors import UnavailableError
 from al_service.storage import migrate
 from al_service.storage.engine import create_engines
@@ -165,3 +166,32 @@ def _triggers(connection: sa.Connection) -> list[str]:
     if connection.dialect.name == "postgresql":
         question = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgname"
     return list(connection.execute(sa.text(question)).scalars())
+
+
+#: Votes and a label from before disputes were kept: two people differ on one sample, a reviewer decided the other.
+OLD_VOTES = """
+INSERT INTO classes (id, project_id, name, position) VALUES (1, 1, 'owl', 0), (2, 1, 'wren', 1);
+INSERT INTO users VALUES (2, 'bob', 'reviewer', NULL, true, {a});
+WITH t (n, s, u, c, r) AS (VALUES (1, 1, 1, 1, false), (2, 1, 2, 2, false), (3, 2, 1, 1, false), (4, 2, 2, 2, true),
+  (5, 3, 1, 1, false), (6, 3, 2, 1, false), (7, 4, 2, 2, false), (8, 4, 2, 1, false), (9, 4, 1, 1, false))
+  INSERT INTO annotations (id, project_id, sample_id, user_id, kind, class_id, client_key, is_extra_vote, is_import,
+    created_at, is_review, saw_suggestion) SELECT n, 1, s, u, 'label', c, 'k' || n, false, false, {a}, r, false FROM t;
+WITH t (s, c) AS (VALUES (1, 1), (2, 2), (3, 1), (4, 1)) INSERT INTO labels
+  (sample_id, project_id, split, class_id, votes, annotation_id, version, updated_at)
+  SELECT s, 1, 'pool', c, 1, 1, 1, {a} FROM t;
+"""
+
+
+def test_old_labels_know_who_disagrees_and_what_a_reviewer_decided(old_store: SqlStore, database_kind: str) -> None:
+    with old_store._writing() as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0008")
+        time = f"CAST({AT} AS timestamptz)" if database_kind == "postgresql" else AT
+        for statement in OLD_VOTES.format(a=time).strip().removesuffix(";").split(";"):
+            connection.exec_driver_sql(statement)
+    old_store.migrate()
+    with old_store.read() as tx:
+        assert [tx.samples.get(sample_id).dissent for sample_id in range(1, 6)] == [50, 0, 0, 0, 0]
+        page = tx.review_list.page(1, ReviewFilter(ReviewKind.REVIEWED), tuple(Split), after=None, limit=9)
+        assert [row.sample.id for row in page.rows] == [2]
