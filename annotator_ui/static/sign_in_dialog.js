@@ -7,7 +7,6 @@ import { byId, openDialog, plural, setText } from "./dom.js";
 export function signInWords(error) {
   if (!(error instanceof ApiError)) return "The server does not answer. Check the connection and try again.";
   if (error.code === "sign_in_failed") return "Name or password is not right.";
-  if (error.status === 429) return `Too many tries. Wait ${error.retryAfterS ?? 60} seconds and try again.`;
   if (error.status >= 500) return "The service has a problem right now. Try again in a moment.";
   return error.message;
 }

@@ -157,6 +157,26 @@ def test_two_hundred_people_behind_one_proxy_sign_in_at_once(world: World) -> No
     assert refused == []
 
 
+def test_thirty_two_labelers_sign_in_at_the_same_moment_from_one_address(world: World) -> None:
+    names = [f"labeler{number}" for number in range(32)]
+    for name in names:
+        world.services.accounts.add_user(name, Role.LABELER, PASSWORD)
+    at_once = threading.Barrier(len(names))
+    statuses: list[int] = []
+
+    def come(name: str) -> None:
+        at_once.wait()
+        statuses.append(try_it(world.app.test_client(), name, PASSWORD).status_code)
+
+    threads = [threading.Thread(target=come, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * len(names)
+    assert sorted(entry["subject"] for entry in entries(world, "sign_in")) == sorted(names)
+
+
 def test_a_right_password_forgives_earlier_mistakes(world: World) -> None:
     limit = SignInLimit()
     for _ in range(3 * PAIR.failures_max):
