@@ -39,6 +39,7 @@ class Scheduler:
 
     def _advance(self, project_id: int) -> int:
         closed = self._services.rounds.close_if_answered(project_id)
+        self._services.skills.estimate_if_due(project_id)
         started = self._services.rounds.start_if_due(project_id)
         return (closed is not None) + (started is not None)
 

@@ -6,12 +6,13 @@ from al_service.api.answers import Answer
 
 
 class FlaggedFields(Answer):
-    """A flagged sample. flagged_by, flagged_at: null where a job could not read the image."""
+    """A flagged sample. reason: flag, disagreement or unreadable; flagged_by, flagged_at: null unless it is flag."""
 
     sample_id: int
     image_url: str
     width: int
     height: int
+    reason: str
     flagged_by: str | None
     flagged_at: datetime | None
 

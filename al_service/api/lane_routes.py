@@ -22,6 +22,7 @@ def list_flagged(call: Call, project: str, query: FlaggedQuery) -> Reply:
             image_url=image_url(item.sample.id, item.sample.sha256),
             width=item.sample.width,
             height=item.sample.height,
+            reason=item.reason,
             flagged_by=None if item.flag is None else names[item.flag.user_id],
             flagged_at=None if item.flag is None else item.flag.created_at,
         )
@@ -33,7 +34,10 @@ def list_flagged(call: Call, project: str, query: FlaggedQuery) -> Reply:
 
 @ROUTES.add("POST", "/samples/<int:sample_id>/put-back", role=Role.REVIEWER, answers={200: AsideAnswer})
 def put_back(call: Call, sample_id: int) -> Reply:
-    """Ask people for a flagged or skipped sample again; its flags and skips are taken back; 409 `not_set_aside`."""
+    """Ask people for a flagged or skipped sample again; its flags and skips are taken back; 409 `not_set_aside`.
+
+    409 `people_differ` where people gave it different classes and a verdict is needed (PUT /samples/{id}/label).
+    """
     evaluation = call.covers(Role.ENGINEER)
     return _reply(call.services.lanes.put_back(sample_id, call.user, evaluation=evaluation))
 

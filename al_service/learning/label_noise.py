@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from al_service.domain.proportions import wilson_interval
 from al_service.errors import InvalidInputError
-from al_service.learning.evaluation import wilson_interval
 
 #: With fewer labels an estimate is mostly noise; with more, a part of them tells as much.
 LABELS_MIN, LABELS_MAX = 50, 5000

@@ -14,7 +14,7 @@ from datetime import datetime
 from al_service.domain.records import Chosen, Project, Round
 from al_service.domain.states import RoundState, SampleState, SelectionState, Stage, StageState, move_round
 from al_service.errors import InvalidInputError
-from al_service.loop.consensus import believe
+from al_service.loop.consensus import believe, rules_for
 from al_service.loop.disputes import store_belief
 from al_service.loop.ports import StageUpdate, Transaction
 
@@ -52,12 +52,16 @@ def hand_over(
 
 
 def _believe_what_is_answered(tx: Transaction, record: Round, sample_ids: Sequence[int], now: datetime) -> None:
-    """Label what has answers enough for this round, of when more people were to answer: nobody could be asked again."""
+    """Label what has answers enough for this round, of when more people were to answer: nobody could be asked again.
+
+    Where they differ and a reviewer decides that, it is set aside.
+    """
     config = record.config
     for sample in tx.samples.get_many(tx.annotations.with_labels(sample_ids)).values():
         answers = tx.annotations.active_of_sample(sample.id)
-        belief = believe(answers, overlap=config.overlap_of(sample.sha256), max_skips=config.max_skips)
-        if sample.state is SampleState.UNLABELLED and belief.state is SampleState.LABELLED:
+        rules = rules_for(tx, record.project_id, answers)
+        belief = believe(answers, overlap=config.overlap_of(sample.sha256), max_skips=config.max_skips, rules=rules)
+        if sample.state is SampleState.UNLABELLED and belief.state in (SampleState.LABELLED, SampleState.FLAGGED):
             store_belief(tx, sample, belief, answers[-1].id, answers, now)
 
 

@@ -24,12 +24,23 @@ class NotSetAsideError(ConflictError):
     code = "not_set_aside"
 
 
+class PeopleDifferError(ConflictError):
+    """The sample has answers enough, and they differ: asking again decides nothing, a reviewer's verdict does."""
+
+    code = "people_differ"
+
+
 @dataclass(frozen=True)
 class Flagged:
-    """A flagged sample; the flag is None where a job could not read the image and no person said anything."""
+    """A flagged sample; the flag is None where no person flagged it.
+
+    reason: `flag`; `disagreement` (people gave it different classes, and the project has reviewers decide that); or
+    `unreadable` (a job could not read the image).
+    """
 
     sample: Sample
     flag: Annotation | None
+    reason: str
 
 
 class Lanes:
@@ -52,8 +63,11 @@ class Lanes:
             project = active_project(tx, project_name)
             samples = tx.samples.in_state(project.id, SampleState.FLAGGED, splits, after=after, limit=limit)
             flags = tx.annotations.latest_flags([sample.id for sample in samples])
+            labelled = tx.annotations.with_labels([sample.id for sample in samples if sample.id not in flags])
             users = {flag.user_id: tx.accounts.get_user(flag.user_id).name for flag in flags.values()}
-        return [Flagged(sample, flags.get(sample.id)) for sample in samples], users
+        reasons = dict.fromkeys(flags, "flag") | dict.fromkeys(labelled, "disagreement")
+        found = [Flagged(one, flags.get(one.id), reasons.get(one.id, "unreadable")) for one in samples]
+        return found, users
 
     def put_back(self, sample_id: int, user: User, *, evaluation: bool = False) -> Sample:
         """Ask people for this sample again: its flags and skips are taken back, and stay in the log.
@@ -62,12 +76,17 @@ class Lanes:
 
         Raises:
             NotSetAsideError: it is neither flagged nor skipped.
+            PeopleDifferError: it was set aside because people gave it different classes.
             NotFoundError: no such sample.
         """
         now = self._clock()
         with self._store.write() as tx:
             self._take_back(tx, sample_id, user, now, evaluation=evaluation)
             sample = tx.samples.get(sample_id)
+            if sample.state is SampleState.FLAGGED and tx.annotations.with_labels([sample_id]):
+                raise PeopleDifferError(
+                    f"people gave sample {sample_id} different classes; say which one it is", sample=sample_id
+                )
             if sample.state in ASIDE:
                 _set_state(tx, sample, SampleState.UNLABELLED, now)
             return self._noted(tx, sample_id, user, "sample.put_back", now)

@@ -20,6 +20,7 @@ from al_service.storage.queue import SqlQueueRows
 from al_service.storage.review_list import SqlReviewListRows
 from al_service.storage.rounds import SqlRoundRows
 from al_service.storage.samples import SqlSampleRows
+from al_service.storage.skills import SqlSkillRows
 
 
 class SqlTransaction:
@@ -32,6 +33,7 @@ class SqlTransaction:
         self.queue = SqlQueueRows(connection)
         self.lanes = SqlLaneRows(connection)
         self.review_list = SqlReviewListRows(connection)
+        self.skills = SqlSkillRows(connection)
         self.rounds = SqlRoundRows(connection)
         self.models = SqlModelRows(connection)
         self.jobs = SqlJobRows(connection)

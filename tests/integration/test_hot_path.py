@@ -89,4 +89,5 @@ def test_a_further_answer_reads_the_earlier_ones(loop: Loop, mia: User, tom: Use
     [held] = lease(loop, tom)
     with counted(loop) as sent:
         label(loop, held, tom)
-    assert len(sent) == 8 + lock
+    # One more says by which rules two votes become a class.
+    assert len(sent) == 9 + lock

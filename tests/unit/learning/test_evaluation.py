@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from al_service.domain.proportions import wilson_interval
 from al_service.learning import evaluation
 
 
@@ -60,7 +61,7 @@ def test_everything_is_plain_data():
 
 @pytest.mark.parametrize(("successes", "count"), [(0, 10), (10, 10), (5, 10), (1, 1000), (0, 1)])
 def test_the_wilson_interval_solves_its_equation(successes, count):
-    low, high = evaluation.wilson_interval(successes, count)
+    low, high = wilson_interval(successes, count)
     share = successes / count
     assert 0 <= low <= share <= high <= 1
     for end in (low, high):
