@@ -48,10 +48,12 @@ def make_pages(services: Services, settings: Settings) -> Pages:
 
     @pages.page("/projects/<name>/board", role=Role.VIEWER, inline_styles=True)
     def board(name: str) -> str:
-        return render_template("board.html", project=_find(services, name), may_engineer=_role().covers(Role.ENGINEER))
+        may = {"may_engineer": _role().covers(Role.ENGINEER), "may_review": _role().covers(Role.REVIEWER)}
+        return render_template("board.html", project=_find(services, name), **may)
 
     _add_image_pages(pages, services)
     _add_study_pages(pages, services)
+    _add_team_page(pages, services)
 
     @pages.page("/favicon.ico", role=None)
     def favicon() -> Response:
@@ -74,6 +76,14 @@ def _add_image_pages(pages: Pages, services: Services) -> None:
     @pages.page("/projects/<name>/images", role=Role.ENGINEER)
     def images(name: str) -> str:
         return render_template("images.html", project=_find(services, name))
+
+
+def _add_team_page(pages: Pages, services: Services) -> None:
+    """What the people of a project do, and how well they agree."""
+
+    @pages.page("/projects/<name>/people", role=Role.REVIEWER)
+    def team(name: str) -> str:
+        return render_template("team.html", project=_find(services, name))
 
 
 def _add_study_pages(pages: Pages, services: Services) -> None:

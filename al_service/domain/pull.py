@@ -9,9 +9,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from al_service.domain.proportions import wilson_interval
 from al_service.domain.records import SuggestionCount
-
-Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -65,27 +64,14 @@ def newcombe(first: Share, second: Share) -> tuple[float, float]:
 
     Source: Newcombe 1998, method 10 (from Wilson's intervals of each share, without continuity correction).
     """
-    low_1, high_1 = wilson(first)
-    low_2, high_2 = wilson(second)
+    low_1, high_1 = wilson_interval(first.agreed, first.answered)
+    low_2, high_2 = wilson_interval(second.agreed, second.answered)
     share_1, share_2 = first.agreed / first.answered, second.agreed / second.answered
     difference = share_1 - share_2
     return (
         difference - math.hypot(share_1 - low_1, high_2 - share_2),
         difference + math.hypot(high_1 - share_1, share_2 - low_2),
     )
-
-
-def wilson(share: Share) -> tuple[float, float]:
-    """95 % interval of a share with at least one answer. Source: Wilson 1927.
-
-    >>> [round(end, 3) for end in wilson(Share(10, 9))]
-    [0.596, 0.982]
-    """
-    count, part = share.answered, share.agreed / share.answered
-    middle = part + Z_95**2 / (2 * count)
-    half = Z_95 * math.sqrt(part * (1 - part) / count + Z_95**2 / (4 * count**2))
-    scale = 1 + Z_95**2 / count
-    return (middle - half) / scale, (middle + half) / scale
 
 
 def _sum(rows: Iterable[SuggestionCount]) -> Share:

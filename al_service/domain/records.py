@@ -230,6 +230,35 @@ class GoldResult:
 
 
 @dataclass(frozen=True)
+class PersonWork:
+    """What a person did in a project: answers by kind that stand, and those that were taken back.
+
+    Attributes:
+        labels, verdicts: a reviewer's verdicts are not among the labels.
+        timed, active_s: how many answers brought the time that they took, and how long that is in all.
+    """
+
+    user_id: int
+    name: str
+    role: Role
+    labels: int
+    verdicts: int
+    skips: int
+    flags: int
+    taken_back: int
+    extra_votes: int
+    timed: int
+    active_s: float
+    first_at: datetime
+    last_at: datetime
+
+    @property
+    def seconds_per_answer(self) -> float | None:
+        """How long an image was looked at on average; None where no answer brought its time, or it took none."""
+        return self.active_s / self.timed if self.timed and self.active_s > 0 else None
+
+
+@dataclass(frozen=True)
 class SuggestionCount:
     """Labels of one person that named the model's likeliest class (agreed), of those given (answered).
 

@@ -28,6 +28,7 @@ from al_service.domain.records import (
     ModelRecord,
     NewSample,
     Offer,
+    PersonWork,
     PoolCounts,
     Project,
     Promotion,
@@ -509,6 +510,13 @@ class ReviewListRows(Protocol):
         """Names of who gave answers in the project, in order."""
 
 
+class PeopleRows(Protocol):
+    """What people did."""
+
+    def work(self, project_id: int, since: datetime) -> list[PersonWork]:
+        """What each person did in the project since then, by name; imports aside."""
+
+
 class RoundRows(Protocol):
     """Rounds and their stages."""
 
@@ -766,6 +774,8 @@ class Transaction(Protocol):
     def queue(self) -> QueueRows: ...
     @property
     def lanes(self) -> LaneRows: ...
+    @property
+    def people(self) -> PeopleRows: ...
     @property
     def skills(self) -> SkillRows: ...
     @property

@@ -11,6 +11,7 @@ from al_service.loop.class_changes import ClassChanges
 from al_service.loop.jobs import JobLimits, Jobs
 from al_service.loop.lanes import Lanes
 from al_service.loop.models import Models
+from al_service.loop.people import People
 from al_service.loop.ports import Artifacts, JobQueue, Store
 from al_service.loop.projects import Projects
 from al_service.loop.review_list import ReviewList
@@ -41,6 +42,7 @@ class Services:
     tasks: Tasks
     classes: ClassChanges
     suggestions: Suggestions
+    people: People
     rounds: Rounds
     skills: Skills
     models: Models
@@ -76,6 +78,7 @@ def assemble(
         tasks=Tasks(store, clock),
         classes=ClassChanges(store, clock),
         suggestions=Suggestions(store, clock),
+        people=People(store, clock),
         rounds=Rounds(store, jobs, clock),
         skills=Skills(store, clock),
         models=Models(store, clock),

@@ -9,12 +9,14 @@ import sqlalchemy as sa
 
 from al_service.storage.accounts import SqlAccountRows
 from al_service.storage.annotations import SqlAnnotationRows
+from al_service.storage.class_changes import SqlClassRows
 from al_service.storage.engine import BUSY_TIMEOUT_S, Engines, checkout, create_engines
 from al_service.storage.failures import DatabaseConflictError, DatabaseUnavailableError
 from al_service.storage.jobs import SqlJobRows
 from al_service.storage.lanes import SqlLaneRows
 from al_service.storage.migrate import upgrade_schema, word_about_schema
 from al_service.storage.models import SqlModelRows
+from al_service.storage.people import SqlPeopleRows
 from al_service.storage.projects import SqlProjectRows
 from al_service.storage.queue import SqlQueueRows
 from al_service.storage.review_list import SqlReviewListRows
@@ -28,12 +30,14 @@ class SqlTransaction:
 
     def __init__(self, connection: sa.Connection) -> None:
         self.projects = SqlProjectRows(connection)
+        self.classes = SqlClassRows(connection)
         self.samples = SqlSampleRows(connection)
         self.annotations = SqlAnnotationRows(connection)
         self.queue = SqlQueueRows(connection)
         self.lanes = SqlLaneRows(connection)
-        self.review_list = SqlReviewListRows(connection)
+        self.people = SqlPeopleRows(connection)
         self.skills = SqlSkillRows(connection)
+        self.review_list = SqlReviewListRows(connection)
         self.rounds = SqlRoundRows(connection)
         self.models = SqlModelRows(connection)
         self.jobs = SqlJobRows(connection)

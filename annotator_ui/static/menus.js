@@ -3,10 +3,14 @@
 import { goToSignIn, projectPath } from "./api.js";
 import { el } from "./dom.js";
 
-/** @param {ReturnType<import("./api.js").createApi>} api @param {{page: "label"|"board"|"studies"|"images"|"projects", beforeLeaving?: () => Promise<void>}} options */
+const ROLES = ["viewer", "labeler", "reviewer", "engineer", "admin"];
+/** The pages of a project, and the least role that sees each. */
+const PAGES = [["label", "Label", "labeler"], ["board", "Board", "viewer"], ["people", "People", "reviewer"], ["studies", "Studies", "viewer"], ["images", "Add images", "engineer"]];
+
+/** @param {ReturnType<import("./api.js").createApi>} api @param {{page: "label"|"board"|"people"|"studies"|"images"|"projects", beforeLeaving?: () => Promise<void>}} options */
 export function wireMenus(api, { page, beforeLeaving = async () => {} }) {
   const here = document.body.dataset.project ?? "";
-  const mayEngineer = ["admin", "engineer"].includes(document.body.dataset.role ?? "");
+  const may = (least) => ROLES.indexOf(document.body.dataset.role ?? "") >= ROLES.indexOf(least);
   const target = (name, where) => `${projectPath(name)}/${where}`;
   const signOut = async () => {
     await beforeLeaving();
@@ -16,10 +20,7 @@ export function wireMenus(api, { page, beforeLeaving = async () => {} }) {
 
   wire("switch", async (menu) => {
     menu.append(
-      page !== "label" ? el("a", { role: "menuitem", href: target(here, "label"), text: "Label" }) : "",
-      page !== "board" ? el("a", { role: "menuitem", href: target(here, "board"), text: "Board" }) : "",
-      page !== "studies" ? el("a", { role: "menuitem", href: target(here, "studies"), text: "Studies" }) : "",
-      page !== "images" && mayEngineer ? el("a", { role: "menuitem", href: target(here, "images"), text: "Add images" }) : "",
+      ...PAGES.filter(([name, , least]) => name !== page && may(least)).map(([name, text]) => el("a", { role: "menuitem", href: target(here, name), text })),
       el("a", { role: "menuitem", href: "/", text: "All projects" }),
       ...(page === "label" ? [el("hr"), el("button", { role: "menuitem", type: "button", text: "Sign out", on: { click: signOut } })] : []),
     );

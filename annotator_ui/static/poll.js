@@ -13,6 +13,7 @@ export function createPoll(api, { everyMs, paths, changed, age }) {
   let lastGood = performance.now();
   let isAsking = false;
   let isFailing = false;
+  let isOver = false;
   let why = "";
 
   async function ask() {
@@ -23,7 +24,7 @@ export function createPoll(api, { everyMs, paths, changed, age }) {
       for (const [name, reply] of replies) if (reply) [data[name], etags[name]] = [reply.data, reply.etag];
       lastGood = performance.now();
       isFailing = false;
-      if (replies.some(([, reply]) => reply)) changed(data);
+      if (!isOver && replies.some(([, reply]) => reply)) changed(data);
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) return goToSignIn();
       isFailing = true;
@@ -35,11 +36,15 @@ export function createPoll(api, { everyMs, paths, changed, age }) {
     return undefined;
   }
 
-  const tellAge = () => age(isFailing ? (performance.now() - lastGood) / 1000 : null, why);
+  const tellAge = () => !isOver && age(isFailing ? (performance.now() - lastGood) / 1000 : null, why);
 
-  setInterval(() => { if (!document.hidden) ask(); }, everyMs);
-  setInterval(() => { if (isFailing) tellAge(); }, 1000);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
-  addEventListener("online", ask);
-  return { ask };
+  const over = new AbortController();
+  const timers = [setInterval(() => { if (!document.hidden) ask(); }, everyMs), setInterval(() => { if (isFailing) tellAge(); }, 1000)];
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); }, over);
+  addEventListener("online", ask, over);
+  return {
+    ask,
+    /** Ask no more; an answer that is still on its way is not drawn. */
+    stop() { isOver = true; timers.forEach(clearInterval); over.abort(); },
+  };
 }
