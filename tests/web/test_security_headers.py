@@ -12,7 +12,6 @@ from al_service.api.install import install
 from al_service.api.security import ALLOW_INLINE_STYLES, CONTENT_SECURITY_POLICY, HEADERS, POLICY_HEADER
 from al_service.domain.states import Role
 from al_service.settings import Settings
-from annotator_ui import create_app
 from tests.web.browser import Site, migrated_database, site
 from tests.web.conftest import PASSWORD, PREFIX, World
 from tests.web.url_walk import AFAR, PROJECT, Browser, sign_in, steps
@@ -237,10 +236,7 @@ def test_a_lease_of_somebody_else_can_be_neither_used_nor_ended(world: World) ->
     assert world.api("labeler", "mia").post(f"/assignments/{held}/renew").status_code == 200
 
 
-def test_an_app_of_pages_and_routes_has_no_other_doors(birds: Site, tmp_path: Path) -> None:
-    app = create_app(birds.services, Settings(data_dir=tmp_path), secret_key="only for tests")
-    install(app, birds.services, Settings(data_dir=tmp_path))
-    assert app.debug is False
-    assert app.static_folder is None
-    doors = {step.rule.rule.split("/")[1] for step in steps(app)}
-    assert doors == {"", "api", "favicon.ico", "health", "login", "metrics", "projects", "static", "version"}
+def test_the_app_serves_neither_a_debugger_nor_flasks_own_static_folder(site: Site) -> None:
+    assert site.app.debug is False
+    assert site.app.static_folder is None
+    assert site.app.testing is False
