@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from al_service.domain.records import Chosen, Project, Round
-from al_service.domain.states import RoundState, SampleState, SelectionState, Stage, StageState, move_round
+from al_service.domain.states import Role, RoundState, SampleState, SelectionState, Stage, StageState, move_round
 from al_service.errors import InvalidInputError
 from al_service.loop.consensus import believe, rules_for
 from al_service.loop.disputes import store_belief
@@ -43,7 +43,8 @@ def hand_over(
     askable = tx.queue.askable([pick.sample_id for pick in (*chosen, *reserve)])
     batch = _within_budget(tx, record, chosen, askable)
     ahead = [pick for pick in reserve if pick.sample_id in askable]
-    tx.queue.add_selections(record.id, _with_overlap(tx, record, [*batch, *ahead]))
+    picks = _with_overlap(tx, record, [*batch, *ahead])
+    tx.queue.add_selections(record.id, picks, max_skips=_skips_asked(tx, record))
     tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.ANNOTATING), stage=Stage.ANNOTATE)
     tx.rounds.set_stage(record.id, Stage.ANNOTATE, StageUpdate(state=StageState.RUNNING, started_at=now))
     if not any(pick.state is SelectionState.OPEN for pick in batch):
@@ -63,6 +64,17 @@ def _believe_what_is_answered(tx: Transaction, record: Round, sample_ids: Sequen
         belief = believe(answers, overlap=config.overlap_of(sample.sha256), max_skips=config.max_skips, rules=rules)
         if sample.state is SampleState.UNLABELLED and belief.state in (SampleState.LABELLED, SampleState.FLAGGED):
             store_belief(tx, sample, belief, answers[-1].id, answers, now)
+
+
+def _skips_asked(tx: Transaction, record: Round) -> int:
+    """Skips that take a sample out of the queue. Where it never comes back to who skipped it, no more than there are
+    people: else it would wait for somebody who does not exist, and the round would not end.
+    """
+    config = record.config
+    if config.skip_policy != "others_only":
+        return config.skips_asked
+    people = sum(user.is_active and user.role.covers(Role.LABELER) for user in tx.accounts.users())
+    return max(1, min(config.skips_asked, people))
 
 
 def _with_overlap(tx: Transaction, record: Round, picks: Sequence[Chosen]) -> Sequence[Chosen]:

@@ -270,9 +270,9 @@ class AnnotationRows(Protocol):
 class QueueRows(Protocol):
     """Selections and the leases on them."""
 
-    def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
+    def add_selections(self, round_id: int, chosen: Sequence[Chosen], *, max_skips: int | None = None) -> None:
         """Store a round's batch and reserve, each pick in its own state. (round, sample) is unique, so is an open
-        selection per sample.
+        selection per sample. max_skips: of all of them; None: as the round's settings say.
         """
 
     def retire_open_selections(self, project_id: int, *, except_round_id: int) -> int:

@@ -52,12 +52,12 @@ VOTE_COUNT = (
     .correlate(selections)
     .scalar_subquery()
 )
-#: People with an answer of any kind to the very selection.
+#: People with a vote to the very selection. A flag ends it, and so does a skip, where it does not allow more of them.
 ANSWER_COUNT = (
     sa.select(sa.func.count(VOTE.c.user_id.distinct()))
     .select_from(VOTE.join(ANSWERED, ANSWERED.c.id == VOTE.c.assignment_id))
     .where(VOTE.c.sample_id == selections.c.sample_id, ANSWERED.c.selection_id == selections.c.id)
-    .where(is_(VOTE.c.kind, *ANSWERS), ~is_undone(VOTE))
+    .where(is_(VOTE.c.kind, AnnotationKind.LABEL), ~is_undone(VOTE))
     .correlate(selections)
     .scalar_subquery()
 )
@@ -132,10 +132,13 @@ def _offered(*parts: "sa.Select[Any]") -> "sa.Select[Any]":
 
 
 FRESH = _offered(BY_HAND, MAY_BE_GIVEN.where(~_has_answer(*ANSWERS)))
+ONLY_SKIPPED = selections.c.sample_id.in_(SKIPPED_SAMPLES) & ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
 SKIPPED = _offered(
-    MAY_BE_GIVEN.where(
-        selections.c.sample_id.in_(SKIPPED_SAMPLES), ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
-    )
+    MINE_TO_GIVE.where(is_(selections.c.lane, Lane.TASK), selections.c.overlap > LEASE_COUNT + ANSWER_COUNT)
+    .where(ONLY_SKIPPED, selections.c.sample_id.not_in(IN_OWN_HANDS))
+    .order_by(selections.c.turn, selections.c.id)
+    .limit(LIMIT),
+    MAY_BE_GIVEN.where(ONLY_SKIPPED),
 )
 IS_ASKED = sa.exists().where(
     OTHER.c.sample_id == selections.c.sample_id,
@@ -174,9 +177,9 @@ class SqlSelectionRows:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def add_selections(self, round_id: int, chosen: Sequence[Chosen]) -> None:
+    def add_selections(self, round_id: int, chosen: Sequence[Chosen], *, max_skips: int | None = None) -> None:
         """Store a round's batch and reserve, each pick in its own state. (round, sample) is unique; so is a sample's
-        open one.
+        open one. max_skips: of all of them; None: as the round's settings say.
         """
         statement = sa.select(rounds.c.project_id, rounds.c.config).where(rounds.c.id == round_id)
         row = self._connection.execute(statement).one_or_none()
@@ -186,7 +189,7 @@ class SqlSelectionRows:
         of_round = {
             "project_id": row.project_id,
             "round_id": round_id,
-            "max_skips": config.skips_asked,
+            "max_skips": config.skips_asked if max_skips is None else max_skips,
             "lane": Lane.BATCH,
             "turn": 0,
         }

@@ -159,3 +159,14 @@ def test_the_version_of_a_label_counts_its_writings(loop: Loop, mia: User, tom: 
     assert version() == 2
     loop.services.annotations.undo(first.id, mia)
     assert version() == 3
+
+
+def test_a_sample_that_everybody_skipped_does_not_keep_a_round_from_ending(loop: Loop, mia: User, tom: User) -> None:
+    """Three skips are allowed, but there are two people."""
+    ids = fill(loop, batch=1, skip_policy="others_only", max_skips=3)
+    for person in (mia, tom):
+        [held] = lease(loop, person)
+        say(loop, held, person, SKIP)
+    assert sample_state(loop, ids[0]) == (SampleState.SKIPPED, None)
+    loop.scheduler.tick()
+    assert loop.services.rounds.all("pets")[-1].state == "closed"
