@@ -177,6 +177,8 @@ class Annotations:
         self, tx: Transaction, project: Project, before: Assignment, user: User, now: datetime
     ) -> Assignment | None:
         selection = before.selection
+        if project.archived_at is not None:
+            return None
         if any(held.selection.id == selection.id for held in tx.queue.open_assignments_of_user(project.id, user.id)):
             return None
         slot = tx.queue.free_slot(selection.id)

@@ -138,6 +138,15 @@ def is_answered(tx: Transaction, record: Round | None) -> bool:
     return record is not None and record.state is RoundState.ANNOTATING and tx.queue.open_count_of_round(record.id) == 0
 
 
+def cancel(tx: Transaction, record: Round, now: datetime) -> None:
+    """End an open round: its jobs are stopped, its unanswered samples leave the queue, its labels stay."""
+    for job in tx.jobs.of_round(record.id):
+        tx.jobs.cancel(job.id, now)
+    tx.queue.retire_all(record.id)
+    tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.CANCELLED, finished_at=now))
+    tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.CANCELLED), finished_at=now)
+
+
 def close(tx: Transaction, record: Round, why: str, now: datetime) -> None:
     """Sum up a round that waited for people. Answers to its reserve come later and are not in these numbers."""
     annotate = record.stage_record(Stage.ANNOTATE)

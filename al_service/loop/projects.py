@@ -9,6 +9,7 @@ from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Job, Project
 from al_service.domain.states import JobKind, JobState, Split
 from al_service.errors import InvalidInputError
+from al_service.loop import batches
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
 from al_service.loop.ports import Store
@@ -75,10 +76,15 @@ class Projects:
             return tx.projects.get(project.id)
 
     def archive(self, name: str, *, user_id: int | None = None) -> None:
-        """Hide a project and stop its loop; nothing is deleted."""
+        """Hide a project and stop its loop: its open round is cancelled, its jobs are stopped; nothing is deleted."""
         now = self._clock()
         with self._store.write() as tx:
             project = locked_project(tx, name)
+            record = tx.rounds.find_open(project.id)
+            if record is not None:
+                batches.cancel(tx, record, now)
+            for job in tx.jobs.all(project_id=project.id, states=[JobState.QUEUED, JobState.RUNNING]):
+                tx.jobs.cancel(job.id, now)
             tx.projects.set_archived(project.id, now)
             tx.accounts.add_audit(user_id=user_id, action="project.archive", subject=name, details={}, now=now)
 

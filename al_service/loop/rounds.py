@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from al_service.domain.records import Chosen, Job, ModelRecord, Project, Round
-from al_service.domain.states import JobKind, RoundState, Stage, StageState, move_round
+from al_service.domain.states import JobKind, RoundState, Stage, StageState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop import batches
 from al_service.loop.assignments import active_project, locked_project
@@ -301,11 +301,7 @@ class Rounds:
             record = get_round(tx, project, number)
             if not record.state.is_open:
                 raise RoundNotOpenError(f"round {number} is {record.state}; only an open round can be cancelled")
-            for job in tx.jobs.of_round(record.id):
-                tx.jobs.cancel(job.id, now)
-            tx.queue.retire_all(record.id)
-            tx.rounds.set_stage(record.id, record.stage, StageUpdate(state=StageState.CANCELLED, finished_at=now))
-            tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.CANCELLED), finished_at=now)
+            batches.cancel(tx, record, now)
             tx.accounts.add_audit(
                 user_id=user_id, action="round.cancel", subject=f"{project.name}/{number}", details={}, now=now
             )
