@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from al_service import images
+from al_service.domain.class_book import ClassBook
 from al_service.domain.records import NewSample, Project, RejectedRow
 from al_service.domain.states import Role, Split
 from al_service.errors import ConflictError, InvalidInputError
@@ -68,6 +69,7 @@ class Import:
     context: WorkerContext
     run: JobRun
     project: Project
+    book: ClassBook
     draws_evaluation: bool
     tally: Tally = field(default_factory=Tally)
 
@@ -120,13 +122,14 @@ def _begin(context: WorkerContext, run: JobRun, source: Source) -> Import:
         if wanted and not project.classes:
             tx.projects.add_classes(project.id, source.classes)
             project = tx.projects.get(project.id)
+        book = tx.projects.class_book(project.id)
     if not project.classes:
         raise InvalidInputError(
             f"project {project.name} has no classes and {run.job.payload['location']} brings none; "
             "create the project with --classes a,b,c"
         )
     brings_test = any(isinstance(row, SourceRow) and row.split == "test" for row in source)
-    return Import(context, run, project, draws_evaluation=not brings_test)
+    return Import(context, run, project, book, draws_evaluation=not brings_test)
 
 
 def _chunks(rows: Iterable[SourceRow | RefusedRow], size: int) -> Iterator[list[SourceRow | RefusedRow]]:
@@ -167,8 +170,8 @@ def _check(work: Import, row: SourceRow, data: bytes | InvalidInputError, pixels
     if isinstance(data, InvalidInputError):
         return RejectedRow(row.external_id, data.message)
     label_counts = row.label is not None and work.use_labels != "none"
-    if label_counts and work.project.find_class(row.label or "") is None:
-        return RejectedRow(row.external_id, f"label {row.label!r} is not a class of this project")
+    if label_counts and work.book.meant(row.label or "") is None:
+        return RejectedRow(row.external_id, _no_class(row))
     try:
         facts = images.verify(data, pixels_max=pixels_max)
     except InvalidInputError as error:
@@ -199,6 +202,12 @@ def _split(work: Import, row: SourceRow, sha256: str) -> Split:
 
 def _store_rows(work: Import, tx: Transaction, good: list[ReadImage], rejected: list[RejectedRow]) -> None:
     now = work.context.services.clock()
+    # Classes may have changed since the import began: whoever is rejected now is not stored, as if it had come today.
+    tx.projects.lock(work.project.id)
+    work.book = tx.projects.class_book(work.project.id)
+    gone = [item for item in good if item.row.label and _label_counts(work, item) and _is_gone(work, item)]
+    good = [item for item in good if item not in gone]
+    rejected += [RejectedRow(item.row.external_id, _no_class(item.row)) for item in gone]
     ids = tx.samples.add_many(work.project.id, [item.sample for item in good], now)
     tx.samples.add_rejections(work.run.job.id, rejected)
     added = [(sample_id, item) for sample_id, item in zip(ids, good, strict=True) if sample_id is not None]
@@ -212,6 +221,14 @@ def _store_rows(work: Import, tx: Transaction, good: list[ReadImage], rejected: 
     tally.exact_duplicates += len(good) - len(added)
     tally.labels_added += len(labels)
     tally.evaluation += sum(item.sample.split is Split.EVALUATION for _, item in added)
+
+
+def _is_gone(work: Import, item: ReadImage) -> bool:
+    return work.book.meant(item.row.label or "") is None
+
+
+def _no_class(row: SourceRow) -> str:
+    return f"label {row.label!r} is not a class of this project"
 
 
 def _label_counts(work: Import, item: ReadImage) -> bool:

@@ -1,6 +1,7 @@
 """Stored models as networks: the round's own, warm where this process had it last, backbones, and the last head."""
 
 import logging
+from dataclasses import replace
 
 import torch
 
@@ -12,7 +13,7 @@ from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.networks import Network
 from al_service.learning.probe import Probe, probe_from_head
 from workers.context import WorkerContext
-from workers.round_inputs import RoundInputs
+from workers.round_inputs import RoundInputs, class_ids_of
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,15 @@ def read_checkpoint(context: WorkerContext, model: ModelRecord) -> Checkpoint:
     """The stored checkpoint, put together with its backbone where it holds only a head."""
     artifacts = context.services.artifacts
     return checkpoints.from_bytes(artifacts.get(model.artifact), model.artifact, read_backbone=artifacts.get)
+
+
+def in_names_of_round(checkpoint: Checkpoint, inputs: RoundInputs) -> Checkpoint:
+    """The checkpoint of a round before with its classes called as this round calls them: some were renamed since."""
+    ids = class_ids_of(inputs.record, inputs.book)
+    before = inputs.book.translated(checkpoint.class_names, ids)
+    now = {old: new for old, new in zip(before, inputs.record.class_names, strict=True) if old is not None}
+    names = tuple(now.get(name, name) for name in checkpoint.class_names)
+    return replace(checkpoint, class_names=names) if len(set(names)) == len(names) else checkpoint
 
 
 def starting_network(context: WorkerContext, inputs: RoundInputs) -> Network:
@@ -124,7 +134,8 @@ def find_last_head(context: WorkerContext, inputs: RoundInputs, network: Network
         log.warning("the last head cannot be read, and fitting starts from zero: %s", error)
         return None
     same_backbone = metadata.get("backbone_hash") == checkpoints.backbone_hash(network)
-    same_classes = metadata.get("class_names") == list(inputs.record.class_names)
+    before = metadata.get("class_names") or []
+    same_classes = before == list(inputs.book.translated(before, class_ids_of(inputs.record, inputs.book)))
     if not same_backbone or not same_classes or not {"head.linear.weight", "head.linear.bias"} <= tensors.keys():
         return None
     return probe_from_head(tensors["head.linear.weight"], tensors["head.linear.bias"])

@@ -1,10 +1,11 @@
 """What a round may learn from, read in one transaction: labels up to its watermark, the evaluation set, sizes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from al_service.domain.class_book import ClassBook
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Project, Round
 from al_service.learning.image_side import SIZES_LOOKED_AT, choose_image_px
@@ -19,6 +20,7 @@ class RoundInputs:
 
     record: Round
     project: Project
+    book: ClassBook
     labelled: list[LabelledImage]
     evaluation: list[LabelledImage]
     image_px: int
@@ -30,21 +32,46 @@ class RoundInputs:
 
 
 def read_round_inputs(context: WorkerContext, run: JobRun) -> RoundInputs:
-    """Labels of classes that the round does not know are left out."""
+    """Labels as the round calls their classes; those of classes that it does not know are left out."""
     with context.services.store.read() as tx:
         record = round_of(tx, run)
         labelled = tx.samples.training_set(record.project_id, record.watermark)
         evaluation = tx.samples.evaluation_set(record.project_id)
         sizes = tx.samples.image_sizes(record.project_id, SIZES_LOOKED_AT)
         project = tx.projects.get(record.project_id)
-    known = set(record.class_names)
+        book = tx.projects.class_book(record.project_id)
     return RoundInputs(
         record,
         project,
-        [row for row in labelled if row.class_name in known],
-        [row for row in evaluation if row.class_name in known],
+        book,
+        rows_of_round(labelled, record, book),
+        rows_of_round(evaluation, record, book),
         choose_image_px(record.config, sizes),
     )
+
+
+def rows_of_round(rows: Sequence[LabelledImage], record: Round, book: ClassBook) -> list[LabelledImage]:
+    """The rows whose class the round knows, by the name that it had when the round started.
+
+    People rename and merge classes while a round is at work. It goes on with the classes it began with: a class that
+    was renamed is the same, labels of one that was merged count for what it was merged into (for itself, where the
+    round does not know that one), and of one that was split no labels are left.
+    """
+    ids = class_ids_of(record, book)
+    names = dict(zip(ids, record.class_names, strict=True))
+    for class_id, name in zip(ids, record.class_names, strict=True):
+        today = None if class_id is None else book.today(class_id)
+        if today is not None:
+            names.setdefault(today.id, name)
+    return [replace(row, class_name=names[row.class_id]) for row in rows if row.class_id in names]
+
+
+def class_ids_of(record: Round, book: ClassBook) -> tuple[int | None, ...]:
+    """Ids of the round's classes in class_index order; by their names, where it is of before classes could change."""
+    if record.class_ids is not None:
+        return record.class_ids
+    found = (book.named(name) for name in record.class_names)
+    return tuple(None if known is None else known.id for known in found)
 
 
 def round_of(tx: Transaction, run: JobRun) -> Round:

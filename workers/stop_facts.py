@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from al_service.domain.class_book import ClassBook
 from al_service.domain.records import Round
 from al_service.domain.states import Stage
 from al_service.errors import NotFoundError
@@ -47,13 +48,13 @@ def note_predictions(
     with context.services.store.read() as tx:
         rounds = tx.rounds.all(inputs.record.project_id)
     before = [one for one in rounds if one.number < inputs.record.number and one.stage_record(Stage.TRAIN).result]
-    since = _agreement(context, learned.facts["labels"], predicted, before)
+    since = _agreement(context, inputs.book, learned.facts["labels"], predicted, before)
     gain = _gain(inputs, learned, before)
     learned.metrics["stopping"] = {"agreement": since, "gain": None if gain is None else asdict(gain)}
 
 
 def _agreement(
-    context: WorkerContext, labels: int, predicted: dict[str, str], before: list[Round]
+    context: WorkerContext, book: ClassBook, labels: int, predicted: dict[str, str], before: list[Round]
 ) -> dict[str, Any] | None:
     """With the newest earlier round that learned from fewer labels; a model of the same labels agrees with itself."""
     for one in reversed(before):
@@ -61,14 +62,14 @@ def _agreement(
         new_labels = labels - _train_facts(one).get("labels", 0)
         if name is None or new_labels <= 0:
             continue
-        found = _compared(context, name, predicted)
+        found = _compared(context, book, name, predicted)
         if found is None or found.count < COMPARED_MIN:
             return None
         return {**asdict(found), "since_round": one.number, "new_labels": new_labels}
     return None
 
 
-def _compared(context: WorkerContext, name: str, predicted: dict[str, str]) -> Agreement | None:
+def _compared(context: WorkerContext, book: ClassBook, name: str, predicted: dict[str, str]) -> Agreement | None:
     try:
         earlier: dict[str, str] = json.loads(context.services.artifacts.get(name))
     except NotFoundError:  # somebody cleared old rounds away; the next round compares with this one
@@ -76,7 +77,13 @@ def _compared(context: WorkerContext, name: str, predicted: dict[str, str]) -> A
     both = [sample_id for sample_id in predicted if sample_id in earlier]
     if not both:
         return None
-    return agreement([predicted[one] for one in both], [earlier[one] for one in both])
+    return agreement([_today(book, predicted[one]) for one in both], [_today(book, earlier[one]) for one in both])
+
+
+def _today(book: ClassBook, name: str) -> str:
+    """A class by the name it has now: to rename one, or to merge two, is no disagreement."""
+    known = book.meant(name)
+    return name if known is None else known.name
 
 
 def _gain(inputs: RoundInputs, learned: Learned, before: list[Round]) -> ExpectedGain | None:

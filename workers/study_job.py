@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from al_service.domain.class_book import ClassBook
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Project
 from al_service.domain.states import JobKind
@@ -58,10 +59,11 @@ def simulate(context: WorkerContext, run: JobRun) -> None:
     services = context.services
     with services.store.read() as tx:
         project = tx.projects.get(run.job.project_id)
+        book = tx.projects.class_book(project.id)
         sizes = tx.samples.image_sizes(project.id, SIZES_LOOKED_AT)
     _clear_what_over_jobs_left(context, project)
     plan = plan_of(run.job)
-    inputs = _inputs(context, run, project)
+    inputs = _in_names_of_today(_inputs(context, run, project), book)
     image_px = choose_image_px(plan.config, sizes)
     rows = pixels_of(context, run, inputs.hashes, image_px)
     folder = _folders(context) / str(run.job.id)
@@ -112,6 +114,12 @@ def _inputs(context: WorkerContext, run: JobRun, project: Project) -> _Inputs:
     )
     artifacts.put(name, json.dumps(vars(found)).encode())
     return found
+
+
+def _in_names_of_today(inputs: _Inputs, book: ClassBook) -> _Inputs:
+    """Classes may have been renamed or merged since the first attempt; images of one that was split are left out."""
+    names = [name if (known := book.meant(name)) is None else known.name for name in inputs.class_names]
+    return replace(inputs, class_names=names)
 
 
 def _by_content(pair: tuple[LabelledImage, bool]) -> str:

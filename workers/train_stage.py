@@ -27,7 +27,14 @@ from al_service.loop.ports import LabelledImage
 from al_service.loop.rounds import StageResult, data_fingerprint
 from workers.caches import Rows, embeddings_of, pixels_of
 from workers.context import WorkerContext
-from workers.models import find_last_head, keep_warm, read_checkpoint, registered_backbone, starting_network
+from workers.models import (
+    find_last_head,
+    in_names_of_round,
+    keep_warm,
+    read_checkpoint,
+    registered_backbone,
+    starting_network,
+)
 from workers.round_inputs import RoundInputs, class_indices, precision_of, read_round_inputs
 from workers.running import JobRun
 from workers.stop_facts import note_predictions
@@ -133,7 +140,7 @@ class _Material:
             model = tx.models.find_newest(self.inputs.record.project_id, ModelKind.ROUND)
         if model is None or (model.network_name, model.image_px) != (config.network, self.inputs.image_px):
             return None
-        return read_checkpoint(self.context, model)
+        return in_names_of_round(read_checkpoint(self.context, model), self.inputs)
 
 
 def _learn(material: _Material, labelled: Rows, states: KeptStates) -> tuple[Learned, float]:

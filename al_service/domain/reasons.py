@@ -20,6 +20,7 @@ REASON_CODES: dict[str, str] = {
     "evaluation": "kept aside to measure the model",
     "task": "asked for by hand",
     "second_opinion": "second opinion",
+    "class_split": "the class {was} was split",
 }
 
 
@@ -37,4 +38,5 @@ def reason_text(reason: dict[str, Any], class_names: Sequence[str]) -> str:
     template = REASON_CODES.get(str(reason.get("code")), "chosen by the selector")
     if ("{second}" in template and len(names) < 2) or ("{first}" in template and not names):
         return "the model is unsure"
-    return template.format(first=names[0] if names else "", second=names[1] if len(names) > 1 else "")
+    first, second = (*names, "", "")[:2]
+    return template.format(first=first, second=second, was=reason.get("class", "of before"))

@@ -14,6 +14,7 @@ from al_service.domain.states import AnnotationKind, Split
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.annotations import ClientKeyReusedError, check_client_key, settle
 from al_service.loop.assignments import active_project, locked_project
+from al_service.loop.class_names import class_meant
 from al_service.loop.ports import NewAnnotation, Store, Transaction
 
 
@@ -145,13 +146,10 @@ def give(tx: Transaction, verdict: Verdict, user: User, now: datetime, *, evalua
     project = tx.projects.get(sample.project_id)
     known = tx.annotations.find_by_key(user.id, verdict.client_key)
     if known is not None:
-        _check_same(known, verdict)
+        meant = tx.projects.class_book(project.id).meant(verdict.class_name)
+        _check_same(known, verdict, verdict.class_name if meant is None else meant.name)
         return Given(known, sample, False)
-    if project.find_class(verdict.class_name) is None:
-        raise InvalidInputError(
-            f"{verdict.class_name!r} is not a class of {project.name}; classes: {', '.join(project.class_names)}",
-            class_name=verdict.class_name,
-        )
+    class_meant(project, tx.projects.class_book(project.id), verdict.class_name)
     if verdict.version != (sample.label_version or 0):
         raise _changed(tx, sample, verdict)
     annotation = tx.annotations.add(_new(sample, verdict, user), now)
@@ -172,8 +170,8 @@ def _new(sample: Sample, verdict: Verdict, user: User) -> NewAnnotation:
     )
 
 
-def _check_same(known: Annotation, verdict: Verdict) -> None:
-    if (known.sample_id, known.class_name, known.is_review) != (verdict.sample_id, verdict.class_name, True):
+def _check_same(known: Annotation, verdict: Verdict, said: str) -> None:
+    if (known.sample_id, known.class_name, known.is_review) != (verdict.sample_id, said, True):
         raise ClientKeyReusedError(
             f"client_key {verdict.client_key!r} belongs to annotation {known.id}, another answer; make one per answer",
             annotation=known.id,

@@ -5,6 +5,7 @@ project first, so that its ids become visible in order and a round's watermark c
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,8 +18,8 @@ from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.ports import NewAnnotation
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
-from al_service.storage.projects import class_ids, unknown_class
-from al_service.storage.samples import LEARNING_SPLITS, class_id_of, upsert_labels
+from al_service.storage.projects import SqlProjectRows, class_meant, unknown_class
+from al_service.storage.samples import LEARNING_SPLITS, upsert_labels
 from al_service.storage.schema import PEOPLES_LABELS, annotations, assignments, classes, is_, projects, samples
 from al_service.storage.schema import labels as labels_table
 
@@ -34,10 +35,15 @@ def is_undone(answer: "sa.FromClause" = annotations) -> "sa.ColumnElement[bool]"
     return sa.exists().where(UNDO.c.undoes_id == answer.c.id).correlate(answer)
 
 
+#: The class that an answer named; `classes` in the same statement is what that is today.
+NAMED = classes.alias("named")
+#: Id of what the class of an answer is today: itself, also when it was split, or what it was merged into.
+CLASS_TODAY = sa.func.coalesce(NAMED.c.merged_into_id, NAMED.c.id)
 SELECT: "sa.Select[Any]" = (
     sa.select(annotations, classes.c.name.label("class_name"), is_undone().label("is_undone"))
     .select_from(annotations)
-    .outerjoin(classes, classes.c.id == annotations.c.class_id)
+    .outerjoin(NAMED, NAMED.c.id == annotations.c.class_id)
+    .outerjoin(classes, classes.c.id == CLASS_TODAY)
 )
 ACTIVE = SELECT.where(is_(annotations.c.kind, *ANSWERS), ~is_undone())
 # Made once, because every answer needs them. Parameter of the first: of_sample.
@@ -59,7 +65,8 @@ class SqlAnnotationRows:
         wait_for(self._connection, projects, annotation.project_id)
         class_id = None
         if annotation.class_name is not None:
-            class_id = class_id_of(self._connection, annotation.project_id, annotation.class_name)
+            meant = class_meant(self._connection, annotation.project_id, annotation.class_name)
+            class_id, annotation = meant.id, replace(annotation, class_name=meant.name)
         added = self.add_if_new(annotation, class_id, now)
         if added is None:
             raise self._collision(annotation)
@@ -94,16 +101,19 @@ class SqlAnnotationRows:
     ) -> None:
         """Append one `label` annotation for each (sample_id, class_name) and set the samples' labels.
 
-        Idempotent by client key (prefix + sample id): what is there already, label included, stays as it is.
+        Idempotent by client key (prefix + sample id): what is there already, label included, stays as it is. Old names
+        mean what their class is today.
 
         Raises:
             InvalidInputError: a class or a sample that the project does not have; nothing was stored.
         """
         wait_for(self._connection, projects, project_id)
-        known = class_ids(self._connection, project_id)
+        book = SqlProjectRows(self._connection).class_book(project_id)
+        meant = {name: book.meant(name) for _, name in labels}
+        known = {name: found.id for name, found in meant.items() if found is not None}
         unknown = next((name for _, name in labels if name not in known), None)
         if unknown is not None:
-            raise unknown_class(unknown, list(known))
+            raise unknown_class(unknown, [info.name for info in book.active])
         splits = self._splits(project_id, [sample_id for sample_id, _ in labels])
         for part in chunks(labels):
             rows = [

@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from al_service.domain.records import Gold, GoldResult, Offer, Sample, Selection
 from al_service.domain.states import AnnotationKind, Lane, SelectionState
 from al_service.errors import ConflictError
-from al_service.storage.annotations import ANSWERS, is_undone
+from al_service.storage.annotations import ANSWERS, CLASS_TODAY, NAMED, is_undone
 from al_service.storage.dialect import insert_into
-from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, class_id_of, sample_from
+from al_service.storage.projects import class_meant
+from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, sample_from
 from al_service.storage.schema import annotations, assignments, classes, gold, is_, rounds, samples, selections, users
 from al_service.storage.selections import IN_BATCH, IN_OWN_HANDS, OPEN, SELECT, SELECTION_COLUMNS, selection_from
 
@@ -105,8 +106,8 @@ class SqlLaneRows:
 
     def set_gold(self, sample: Sample, class_name: str, user_id: int, now: datetime) -> None:
         """This sample's class is known for sure; InvalidInputError for a class that the project does not have."""
-        class_id = class_id_of(self._connection, sample.project_id, class_name)
-        values = {"project_id": sample.project_id, "class_id": class_id, "user_id": user_id, "created_at": now}
+        meant = class_meant(self._connection, sample.project_id, class_name)
+        values = {"project_id": sample.project_id, "class_id": meant.id, "user_id": user_id, "created_at": now}
         statement = insert_into(self._connection, gold).values(sample_id=sample.id, **values)
         self._connection.execute(statement.on_conflict_do_update(index_elements=[gold.c.sample_id], set_=values))
 
@@ -143,8 +144,9 @@ class SqlLaneRows:
             annotations.join(assignments, assignments.c.id == annotations.c.assignment_id)
             .join(selections, selections.c.id == assignments.c.selection_id)
             .join(gold, gold.c.sample_id == annotations.c.sample_id)
+            .outerjoin(NAMED, NAMED.c.id == annotations.c.class_id)
         )
-        right = sa.func.sum(sa.case((annotations.c.class_id == gold.c.class_id, 1), else_=0))
+        right = sa.func.sum(sa.case((gold.c.class_id == CLASS_TODAY, 1), else_=0))
         statement = (
             sa.select(annotations.c.user_id, sa.func.count().label("answered"), right.label("right"))
             .select_from(joined)

@@ -5,11 +5,12 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from al_service.domain.class_book import ClassBook, KnownClass
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import ClassInfo, Project
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.storage.dialect import insert_into, is_postgres, wait_for
-from al_service.storage.schema import classes, projects
+from al_service.storage.schema import class_aliases, classes, projects
 
 CLASS_NAMES_SHOWN = 20
 
@@ -58,7 +59,7 @@ class SqlProjectRows:
     def _read(self, condition: "sa.ColumnElement[bool]") -> list[Project]:
         statement = (
             sa.select(projects, classes.c.id.label("class_id"), classes.c.name.label("class_name"), classes.c.position)
-            .outerjoin(classes, classes.c.project_id == projects.c.id)
+            .outerjoin(classes, (classes.c.project_id == projects.c.id) & classes.c.retired_at.is_(None))
             .where(condition)
             .order_by(projects.c.id, classes.c.position)
         )
@@ -85,17 +86,30 @@ class SqlProjectRows:
         """Make others that lock this project wait until this transaction ends (SQLite: all writers already do)."""
         wait_for(self._connection, projects, project_id)
 
-    def add_classes(self, project_id: int, class_names: Sequence[str]) -> None:
-        """Append classes that are not there yet, in the given order; positions never change."""
+    def add_classes(self, project_id: int, class_names: Sequence[str], *, split_from_id: int | None = None) -> None:
+        """Append classes whose name no class has or had, in the given order; positions never change."""
         self.lock(project_id)
-        known = class_ids(self._connection, project_id)
-        fresh = [name for name in dict.fromkeys(class_names) if name not in known]
+        book = self.class_book(project_id)
+        fresh = [name for name in dict.fromkeys(class_names) if book.named(name) is None]
         if fresh:
-            # Classes are never removed, so their number is the next position.
+            # Classes are never removed, only retired, so their number is the next position.
             rows = [
-                {"project_id": project_id, "name": name, "position": len(known) + i} for i, name in enumerate(fresh)
+                {"project_id": project_id, "name": name, "position": at, "split_from_id": split_from_id}
+                for at, name in enumerate(fresh, len(book.classes))
             ]
             self._connection.execute(sa.insert(classes), rows)
+
+    def class_book(self, project_id: int) -> ClassBook:
+        """Every class that the project has or had, with all names."""
+        here = sa.select(classes).where(classes.c.project_id == project_id).order_by(classes.c.position)
+        known = [
+            KnownClass(row.id, row.name, row.position, row.retired_at, row.merged_into_id, row.split_from_id)
+            for row in self._connection.execute(here)
+        ]
+        names = sa.select(class_aliases.c.name, class_aliases.c.class_id).where(
+            class_aliases.c.project_id == project_id
+        )
+        return ClassBook(tuple(known), {row.name: row.class_id for row in self._connection.execute(names)})
 
     def set_config(self, project_id: int, config: ProjectConfig) -> None:
         """Replace the settings; running rounds keep their own copy."""
@@ -112,11 +126,19 @@ class SqlProjectRows:
 
 
 def class_ids(connection: sa.Connection, project_id: int) -> dict[str, int]:
-    """Class name -> id, in position order."""
-    statement = (
-        sa.select(classes.c.name, classes.c.id).where(classes.c.project_id == project_id).order_by(classes.c.position)
-    )
+    """Name -> id of the classes of today, in position order."""
+    here = (classes.c.project_id == project_id) & classes.c.retired_at.is_(None)
+    statement = sa.select(classes.c.name, classes.c.id).where(here).order_by(classes.c.position)
     return {row.name: row.id for row in connection.execute(statement)}
+
+
+def class_meant(connection: sa.Connection, project_id: int, class_name: str) -> KnownClass:
+    """The class of today that the name means; InvalidInputError naming the known ones when there is none."""
+    book = SqlProjectRows(connection).class_book(project_id)
+    found = book.meant(class_name)
+    if found is None:
+        raise unknown_class(class_name, [info.name for info in book.active])
+    return found
 
 
 def unknown_class(class_name: str, known: Sequence[str]) -> InvalidInputError:

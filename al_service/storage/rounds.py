@@ -246,6 +246,7 @@ def _round(row: "sa.Row[Any]", stages: Sequence[RoundStage]) -> Round:
         trigger=row.trigger,
         config=ProjectConfig.from_json(row.config),
         class_names=tuple(row.class_names),
+        class_ids=None if row.class_ids is None else tuple(row.class_ids),
         seed=row.seed,
         watermark=row.watermark,
         label_count=row.label_count,

@@ -58,6 +58,7 @@ def _label(insert: "type[postgresql.Insert] | type[sqlite.Insert]") -> "sa.Updat
         .where(
             samples_table.c.id == sa.bindparam("wanted", type_=ID),
             classes.c.name == sa.bindparam("class_name"),
+            classes.c.retired_at.is_(None),
         )
     )
     of_sample = ("sample_id", "project_id", "split")
@@ -132,7 +133,7 @@ class SqlSampleRows:
         return count_pool(self._connection, project_id)
 
     def class_counts(self, project_id: int) -> dict[str, int]:
-        """Labelled pool and train samples by class name (0 for classes without any), in class order."""
+        """Labelled pool and train samples by class of today (0 for classes without any), in class order."""
         here = (labels.c.project_id == project_id) & labels.c.split.in_(LEARNING_SPLITS)
         count = (
             sa.select(labels.c.class_id, sa.func.count().label("labelled"))
@@ -143,7 +144,7 @@ class SqlSampleRows:
         statement = (
             sa.select(classes.c.name, sa.func.coalesce(count.c.labelled, 0).label("labelled"))
             .outerjoin(count, count.c.class_id == classes.c.id)
-            .where(classes.c.project_id == project_id)
+            .where(classes.c.project_id == project_id, classes.c.retired_at.is_(None))
             .order_by(classes.c.position)
         )
         return {row.name: row.labelled for row in self._connection.execute(statement)}
@@ -255,13 +256,14 @@ class SqlSampleRows:
         self, project_id: int, splits: Sequence[Split], condition: "sa.ColumnElement[bool]"
     ) -> list[LabelledImage]:
         statement = (
-            sa.select(labels.c.sample_id, samples_table.c.sha256, classes.c.name)
+            sa.select(labels.c.sample_id, samples_table.c.sha256, classes.c.name, labels.c.class_id)
             .join(samples_table, samples_table.c.id == labels.c.sample_id)
             .join(classes, classes.c.id == labels.c.class_id)
             .where(labels.c.project_id == project_id, labels.c.split.in_(splits), condition)
             .order_by(labels.c.sample_id)
         )
-        return [LabelledImage(row.sample_id, row.sha256, row.name) for row in self._connection.execute(statement)]
+        rows = self._connection.execute(statement)
+        return [LabelledImage(row.sample_id, row.sha256, row.name, row.class_id) for row in rows]
 
     def image_sizes(self, project_id: int, limit: int) -> list[tuple[int, int]]:
         """(width, height) of the first `limit` samples, for choosing image_px."""
@@ -375,15 +377,6 @@ def upsert_labels(connection: sa.Connection, rows: Sequence[dict[str, Any]], now
         index_elements=[labels.c.sample_id], set_={**changes, "version": labels.c.version + 1}
     )
     connection.execute(upsert, [{**row, "version": 1, "updated_at": now} for row in rows])
-
-
-def class_id_of(connection: sa.Connection, project_id: int, class_name: str) -> int:
-    """The id of that class; InvalidInputError naming the known ones when the project does not have it."""
-    statement = sa.select(classes.c.id).where(classes.c.project_id == project_id, classes.c.name == class_name)
-    class_id: int | None = connection.execute(statement).scalar_one_or_none()
-    if class_id is None:
-        raise unknown_class(class_name, list(class_ids(connection, project_id)))
-    return class_id
 
 
 def _sample_row(project_id: int, sample: NewSample, now: datetime) -> dict[str, Any]:

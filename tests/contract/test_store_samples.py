@@ -205,16 +205,17 @@ class TestSamples:
             world.label(tx, evaluation[1], world.ann, "owl")
         with world.store.read() as tx:
             shas = {known: tx.samples.get(known).sha256 for known in (*pool, *train, *evaluation)}
+            ids = {info.name: info.id for info in world.project.classes}
             assert tx.samples.selectable(world.project.id) == [(pool[0], shas[pool[0]]), (pool[2], shas[pool[2]])]
             assert tx.samples.unlabelled_evaluation_ids(world.project.id) == [evaluation[2]]
             later = tx.annotations.latest_id(world.project.id)
             assert tx.samples.training_set(world.project.id, later) == [
-                LabelledImage(pool[1], shas[pool[1]], "wren"),
-                LabelledImage(train[1], shas[train[1]], "owl"),
+                LabelledImage(pool[1], shas[pool[1]], "wren", ids["wren"]),
+                LabelledImage(train[1], shas[train[1]], "owl", ids["owl"]),
             ]
             assert [row.sample_id for row in tx.samples.training_set(world.project.id, first.id)] == [pool[1]]
             assert tx.samples.evaluation_set(world.project.id) == [
-                LabelledImage(evaluation[1], shas[evaluation[1]], "owl")
+                LabelledImage(evaluation[1], shas[evaluation[1]], "owl", ids["owl"])
             ]
             assert tx.samples.class_counts(world.project.id) == {"owl": 1, "wren": 1}
 
