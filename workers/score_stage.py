@@ -5,6 +5,7 @@ and no worker ever holds more than one. The last shard to finish opens the selec
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +24,13 @@ from al_service.learning.mc_dropout import drops_in_head_only
 from al_service.learning.networks import Network
 from al_service.learning.opinions import committee_of
 from al_service.learning.threads import threads_for
+from al_service.loop.ports import LabelledImage
 from al_service.loop.rounds import StageResult
 from al_service.loop.shards import shard_size
 from workers.caches import Rows, embeddings_of, embeddings_of_round, pixels_of
 from workers.context import WorkerContext
 from workers.models import scoring_network, starting_network
-from workers.round_inputs import class_indices, precision_of, read_round_inputs, round_of, rows_of_round
+from workers.round_inputs import class_indices, precision_of, read_round_inputs, round_of
 from workers.running import JobRun
 
 #: Second word of the seed of the draw of a first look, and of proposals; see select_stage.
@@ -85,6 +87,7 @@ def _look_first(context: WorkerContext, run: JobRun, record: Round) -> None:
         sample_ids[rows.positions],
         embeddings=np.asarray(rows.values[:]),
         labelled_embeddings=None if known is None else np.asarray(known.values[:]),
+        labelled_ids=None if known is None else _ids_of(inputs.labelled, known),
     )
     name = f"rounds/{record.id}/scores-{run.job.id}-{run.job.attempt}.npz"
     context.services.artifacts.put(name, scored.to_bytes())
@@ -153,9 +156,10 @@ def _score_range(
     outputs, there = scorer.outputs([sha256 for _, sha256 in pool])
     seconds = time.perf_counter() - started
     needs = STRATEGIES[record.config.strategy]
-    labelled_embeddings = None
+    labelled_embeddings = labelled_ids = None
     if needs.needs_embeddings and labelled:
-        labelled_embeddings = np.asarray(scorer.embeddings([row.sha256 for row in labelled]).values[:])
+        known = scorer.embeddings([row.sha256 for row in labelled])
+        labelled_embeddings, labelled_ids = np.asarray(known.values[:]), _ids_of(labelled, known)
     sample_ids = np.array([sample_id for sample_id, _ in pool], np.int64)
     scored = ScoredPool(
         sample_ids[there],
@@ -163,6 +167,7 @@ def _score_range(
         outputs.embeddings if needs.needs_embeddings else None,
         outputs.sampled_probabilities,
         labelled_embeddings,
+        labelled_ids=labelled_ids,
     )
     name = f"rounds/{record.id}/scores-{run.job.id}-{run.job.attempt}.npz"
     context.services.artifacts.put(name, scored.to_bytes())
@@ -176,6 +181,11 @@ def _score_range(
     if proposal_of is not None:
         facts["proposals_artifact"] = _propose(context, run, record, scored, proposal_of)
     return facts, np.delete(sample_ids, there).tolist()
+
+
+def _ids_of(labelled: Sequence[LabelledImage], rows: Rows) -> np.ndarray:
+    """(L,) sample ids of those images that could be read."""
+    return np.array([row.sample_id for row in labelled], np.int64)[rows.positions]
 
 
 def _propose(context: WorkerContext, run: JobRun, record: Round, scored: ScoredPool, shard: int) -> str:
@@ -232,8 +242,7 @@ class _Scorer:
         record = self._record
         with self._context.services.store.read() as tx:
             known = tx.samples.training_set(record.project_id, record.watermark)
-            book = tx.projects.class_book(record.project_id)
-        labelled = rows_of_round(known, record, book)
+        labelled = [row for row in known if row.class_name in record.class_names]
         rows = self.embeddings([row.sha256 for row in labelled])
         labels = class_indices(labelled, record.class_names)[rows.positions]
         embeddings = np.asarray(rows.values[:])

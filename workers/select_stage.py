@@ -8,10 +8,11 @@ import numpy as np
 from al_service.acquisition.arrays import Selection
 from al_service.acquisition.scored_pool import ScoredPool
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Chosen
+from al_service.domain.records import Chosen, Round
 from al_service.domain.states import Stage
 from al_service.loop.rounds import StageResult
 from al_service.loop.stopping import stop_of
+from workers.batch_neighbours import Picks, similar_file, with_neighbours
 from workers.context import WorkerContext
 from workers.round_inputs import round_of
 from workers.running import JobRun
@@ -50,7 +51,9 @@ def select(context: WorkerContext, run: JobRun) -> None:
     reserve = _reserve(candidates, batch, left - budget, config, record.seed)
     name = f"rounds/{record.id}/candidates-{run.job.id}-{run.job.attempt}.npz"
     services.artifacts.put(name, ScoredPool(candidates.sample_ids, other_ids=candidates.other_ids).to_bytes())
+    picks = with_neighbours(context, run, record, candidates, chosen, _picks(reserve, len(chosen)))
     facts = {
+        **_store_similar(context, run, record, candidates, picks),
         "scores_artifacts": artifacts,
         "candidates_artifact": name,
         "candidates": len(candidates.sample_ids),
@@ -66,11 +69,23 @@ def select(context: WorkerContext, run: JobRun) -> None:
         StageResult(
             facts,
             Stage.ANNOTATE,
-            chosen=chosen,
-            reserve=_picks(reserve, len(chosen)),
+            chosen=picks.batch,
+            reserve=picks.reserve,
             metrics={"selected_per_reason": _count_reasons(chosen), "choice": batch.facts or None},
         ),
     )
+
+
+def _store_similar(
+    context: WorkerContext, run: JobRun, record: Round, candidates: ScoredPool, picks: Picks
+) -> dict[str, str]:
+    """Keep which images are similar to the chosen ones, for people who ask; where the file lies."""
+    data = similar_file(candidates, picks.sample_ids, record.seed, context.settings.device)
+    if data is None:
+        return {}
+    name = f"rounds/{record.id}/similar-{run.job.id}-{run.job.attempt}.json"
+    context.services.artifacts.put(name, data)
+    return {"similar_artifact": name}
 
 
 def _reserve(candidates: ScoredPool, batch: Selection, left: int, config: ProjectConfig, seed: int) -> Selection:

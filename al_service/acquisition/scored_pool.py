@@ -37,6 +37,7 @@ class ScoredPool:
         embeddings: (N, D) float16, or None.
         sampled_probabilities: (N, M, C) float32, or None.
         labelled_embeddings: (L, D) float16 of the training set under the same model, or None.
+        labelled_ids: (L,) int64, whose those are; None in files of before it was stored.
         other_ids: (R,) int64, samples of the pool that no shard proposed (`proposals`); the random slice alone may take
             them. None where all of the pool is here.
     """
@@ -47,6 +48,7 @@ class ScoredPool:
     sampled_probabilities: np.ndarray | None = None
     labelled_embeddings: np.ndarray | None = None
     other_ids: np.ndarray | None = None
+    labelled_ids: np.ndarray | None = None
 
     def to_bytes(self) -> bytes:
         """The file's bytes."""
@@ -101,7 +103,7 @@ class ScoredPool:
         sample_ids = np.empty(sample_count, np.int64)
         rooms: dict[str, np.ndarray] = {}
         found: dict[str, int] = {}
-        labelled: np.ndarray | None = None
+        labelled: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
         filled = 0
         for shard in shards:
             stop = filled + len(shard.sample_ids)
@@ -114,7 +116,7 @@ class ScoredPool:
                     found[name] = found.get(name, 0) + 1
                     room = rooms.setdefault(name, np.empty((sample_count, *rows.shape[1:]), rows.dtype))
                     room[filled:stop] = rows
-            labelled = shard.labelled_embeddings if labelled is None else labelled
+            labelled = (shard.labelled_embeddings, shard.labelled_ids) if labelled[0] is None else labelled
             filled = stop
         for name, count in found.items():
             if count != shard_count:
@@ -124,7 +126,7 @@ class ScoredPool:
         if len(np.unique(sample_ids[:filled])) != filled:
             raise InvalidScoredPoolError("two shards hold the same sample; run the score stage again")
         rows_of = {name: room[:filled] for name, room in rooms.items()}
-        return cls(sample_ids[:filled], **rows_of, labelled_embeddings=labelled)
+        return cls(sample_ids[:filled], **rows_of, labelled_embeddings=labelled[0], labelled_ids=labelled[1])
 
     def restricted_to(self, sample_ids: np.ndarray) -> "ScoredPool":
         """Only these samples (those of them that are here), in this object's order."""

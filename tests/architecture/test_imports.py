@@ -41,8 +41,8 @@ ALLOWED = {
     "scheduler": words("errors loop"),
     "web_server": words("bootstrap settings"),
     "workers": words(
-        "acquisition bootstrap domain errors images ingest job_queue learning loop settings simulation storage "
-        "supervisor"
+        "acquisition bootstrap domain errors geometry images ingest job_queue learning loop settings simulation "
+        "storage supervisor"
     ),
     "cli": words(
         "bootstrap domain errors ingest job_queue learning loop rehearsal scheduler settings simulation supervisor "

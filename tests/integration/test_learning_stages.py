@@ -318,7 +318,15 @@ class TestProbe:
         loop.work()
         assert loop.services.rounds.get("digits", 3).state is RoundState.ANNOTATING
         assert {path.name: path.stat().st_size for path in folder.rglob("*.rows")} == before
-        assert not (loop.settings.data_dir / "cache" / "pixels").exists(), "no image was decoded again"
+        record = loop.services.rounds.get("digits", 3)
+        with loop.services.store.read() as tx:
+            chosen = [
+                pick.sample_id for pick in (*tx.queue.selections(record.id), *tx.queue.reserve_selections(record.id))
+            ]
+            hashes = {sample.sha256 for sample in tx.samples.get_many(chosen).values()}
+        pixels = context.current().pixel_rows(8, len(loop.truth))
+        decoded = set(loop.truth) - {sorted(loop.truth)[at] for at in pixels.missing(sorted(loop.truth))}
+        assert decoded == hashes, "no image was decoded again but the chosen ones, which are looked through for copies"
 
 
 @pytest.mark.parametrize("settings_values", [{"training_state_every_s": 0.0}])
