@@ -104,7 +104,7 @@ def test_samples_kept_aside_to_measure_are_not_there_for_reviewers(loop: Loop, m
         assert kept is not None
         tx.samples.flag_unreadable([kept])
     assert loop.services.lanes.flagged("pets") == ([], {})
-    with pytest.raises(NotFoundError, match=f"no sample {kept}"):
+    with pytest.raises(NotFoundError, match=f"no sample with id {kept}"):
         loop.services.lanes.put_back(kept, rita)
     [item], _ = loop.services.lanes.flagged("pets", evaluation=True)
     assert item.sample.id == kept
