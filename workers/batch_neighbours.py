@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from al_service.acquisition.scored_pool import ScoredPool
-from al_service.domain.records import Chosen, Likely, Project, Round
+from al_service.domain.records import Chosen, Likely, Round
 from al_service.geometry.look_alikes import look_alike_groups
 from al_service.geometry.near_copies import near_copies
 from al_service.geometry.nearest_neighbours import nearest_rows
@@ -19,6 +19,7 @@ from al_service.learning import device
 from al_service.learning.image_side import SIZES_LOOKED_AT, choose_image_px
 from workers.caches import pixels_of
 from workers.context import WorkerContext
+from workers.round_inputs import class_ids_of
 from workers.running import JobRun
 
 LIKELY_STORED = 5
@@ -54,11 +55,11 @@ def with_neighbours(
 ) -> Picks:
     """The picks with their near-copies, look-alikes and likely classes, as far as those are known."""
     with context.services.store.read() as tx:
-        project = tx.projects.get(record.project_id)
+        book = tx.projects.class_book(record.project_id)
     picks = Picks(batch, reserve)
     picks = picks.with_values("copy_group", _copy_groups(context, run, record, picks.sample_ids))
     picks = picks.with_values("look_alike", _look_alikes(scored, batch, reserve))
-    return picks.with_values("likely", _likely(scored, record, project, picks.sample_ids))
+    return picks.with_values("likely", _likely(scored, class_ids_of(record, book), picks.sample_ids))
 
 
 def _copy_groups(context: WorkerContext, run: JobRun, record: Round, sample_ids: list[int]) -> list[int | None]:
@@ -94,13 +95,11 @@ def _look_alikes(scored: ScoredPool, batch: list[Chosen], reserve: list[Chosen])
     return groups
 
 
-def _likely(scored: ScoredPool, record: Round, project: Project, sample_ids: list[int]) -> list[Likely | None]:
-    """The likeliest classes of each sample; None where no model has seen it. Classes that are gone are left out."""
+def _likely(scored: ScoredPool, class_ids: Sequence[int | None], sample_ids: list[int]) -> list[Likely | None]:
+    """The likeliest classes of each sample, without those that nobody knows any more; None where no model has seen it."""
     likely: list[Likely | None] = [None] * len(sample_ids)
     if scored.probabilities is None:
         return likely
-    found = [project.find_class(name) for name in record.class_names]
-    class_ids = [None if info is None else info.id for info in found]
     rows, positions = _rows_of(scored, sample_ids)
     chances = scored.probabilities[rows]
     best = np.argsort(-chances, axis=1, kind="stable")[:, :LIKELY_STORED]

@@ -30,7 +30,7 @@ from al_service.loop.shards import shard_size
 from workers.caches import Rows, embeddings_of, embeddings_of_round, pixels_of
 from workers.context import WorkerContext
 from workers.models import scoring_network, starting_network
-from workers.round_inputs import class_indices, precision_of, read_round_inputs, round_of
+from workers.round_inputs import class_indices, precision_of, read_round_inputs, round_of, rows_of_round
 from workers.running import JobRun
 
 #: Second word of the seed of the draw of a first look, and of proposals; see select_stage.
@@ -242,7 +242,8 @@ class _Scorer:
         record = self._record
         with self._context.services.store.read() as tx:
             known = tx.samples.training_set(record.project_id, record.watermark)
-        labelled = [row for row in known if row.class_name in record.class_names]
+            book = tx.projects.class_book(record.project_id)
+        labelled = rows_of_round(known, record, book)
         rows = self.embeddings([row.sha256 for row in labelled])
         labels = class_indices(labelled, record.class_names)[rows.positions]
         embeddings = np.asarray(rows.values[:])
