@@ -6,7 +6,9 @@ from al_service.api import (
     account_routes,
     agreement_routes,
     audit_routes,
+    class_routes,
     errors,
+    example_routes,
     health,
     lane_routes,
     model_routes,
@@ -19,6 +21,7 @@ from al_service.api import (
     sample_routes,
     security,
     sessions,
+    similar_routes,
     study_routes,
     suggestion_routes,
     upload_routes,
@@ -31,6 +34,7 @@ from al_service.api.round_cards import RoundCards
 from al_service.api.round_classes import RoundClasses
 from al_service.api.routing import Context, Routes
 from al_service.api.sign_in_limit import SignInLimit
+from al_service.api.similar_files import SimilarFiles
 from al_service.loop.services import Services
 from al_service.settings import Settings
 
@@ -50,6 +54,7 @@ def install(app: Flask, services: Services, settings: Settings) -> None:
         Meters(),
         RoundClasses(services.store),
         RoundCards(),
+        SimilarFiles(services.artifacts),
         SignInLimit(),
         kept_broker_facts(services.queue, services.clock),
     )
@@ -75,12 +80,15 @@ def all_routes() -> Routes:
         agreement_routes,
         suggestion_routes,
         people_routes,
+        example_routes,
         round_routes,
         model_routes,
         study_routes,
         project_routes,
+        class_routes,
         upload_routes,
         sample_routes,
+        similar_routes,
         account_routes,
         audit_routes,
     )

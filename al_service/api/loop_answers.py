@@ -262,7 +262,7 @@ class StopFields(Answer):
 
 class SummaryAnswer(Answer):
     """A project at a glance. round: the open one; last_round: the newest of any state; workers: null without broker;
-    stop: why the project asks no more, null while it does.
+    stop: why the project asks no more, null while it does; examples: how many images the guidelines show.
     """
 
     project: str
@@ -277,4 +277,5 @@ class SummaryAnswer(Answer):
     failures: list[FailedJobFields]
     workers: list[WorkerFields] | None
     guidelines: str
+    examples: int
     stop: StopFields | None

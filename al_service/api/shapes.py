@@ -72,6 +72,8 @@ def assignment_fields(assignment: Assignment, class_names: Sequence[str]) -> Ass
         reason_code=_reason_code(selection),
         round=selection.reason.get("round") if selection.round_number is None else selection.round_number,
         rank=selection.reason.get("rank", selection.rank),
+        look_alike=selection.reason.get("look_alike", selection.look_alike),
+        copy_group=selection.copy_group,
     )
 
 
@@ -257,6 +259,7 @@ def summary_answer(summary: Summary, workers: list[dict[str, Any]] | None) -> Su
         ],
         workers=None if workers is None else [WorkerFields(**worker) for worker in workers],
         guidelines=project.config.guidelines,
+        examples=summary.example_count,
         stop=None if summary.stop is None else StopFields(**asdict(summary.stop)),
     )
 

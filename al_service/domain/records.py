@@ -221,6 +221,15 @@ class Gold:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A sample that people are shown as an example of a class, with one line on what to look at."""
+
+    sample: Sample
+    class_name: str
+    note: str
+
+
+@dataclass(frozen=True)
 class GoldResult:
     """How many labels a person gave to gold, and how many of them were right."""
 

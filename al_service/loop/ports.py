@@ -22,6 +22,7 @@ from al_service.domain.records import (
     AskedAgain,
     Assignment,
     Chosen,
+    Example,
     Gold,
     GoldResult,
     Job,
@@ -315,6 +316,10 @@ class QueueRows(Protocol):
         then those of rounds whose sample has no active label, by turn, round, rank. Ones that this person skipped come
         last, or not at all unless `skipped`."""
 
+    def free_of_group(self, project_id: int, user_id: int, round_id: int, look_alike: int, limit: int) -> list[Offer]:
+        """As `free_selections`, of one group of look-alikes; those that were moved back, skipped or answered by this
+        person are left out."""
+
     def open_count(self, project_id: int) -> int:
         """Open selections of the project, evaluation ones included."""
 
@@ -398,8 +403,14 @@ class LaneRows(Protocol):
     def put_copies_in_order(self, round_id: int, copy_group: int) -> None:
         """Near-copies come last in their round's batch while one of them is labelled, else in their own place."""
 
+    def with_secret_class(self, sample_ids: Sequence[int]) -> set[int]:
+        """Those of the samples whose class nobody may see who labels: somebody is asked for it now, or it is gold."""
+
     def set_gold(self, sample: Sample, class_name: str, user_id: int, now: datetime) -> None:
         """This sample's class is known for sure. Raises InvalidInputError for a class the project does not have."""
+
+    def is_gold(self, sample_id: int) -> bool:
+        """Whether people are measured by this sample."""
 
     def remove_gold(self, sample_id: int) -> bool:
         """No gold any more, and nobody is asked for it as such; False when it was none."""
@@ -508,6 +519,26 @@ class ReviewListRows(Protocol):
 
     def people(self, project: Project) -> list[str]:
         """Names of who gave answers in the project, in order."""
+
+
+class ExampleRows(Protocol):
+    """Samples that everybody is shown as examples of a class."""
+
+    def all(self, project_id: int) -> list[Example]:
+        """A project's examples in class order, the oldest first; those of classes that are no more are left out."""
+
+    def set(self, sample: Sample, class_name: str, note: str, user_id: int, now: datetime) -> None:
+        """Show this sample as an example of that class. Raises InvalidInputError for a class the project does not
+        have."""
+
+    def remove(self, sample_id: int) -> bool:
+        """Show it no more; False when it was none."""
+
+    def is_one(self, sample_id: int) -> bool:
+        """Whether people are shown this sample as an example."""
+
+    def count(self, project_id: int) -> int:
+        """How many a project has."""
 
 
 class PeopleRows(Protocol):
@@ -776,6 +807,8 @@ class Transaction(Protocol):
     def lanes(self) -> LaneRows: ...
     @property
     def people(self) -> PeopleRows: ...
+    @property
+    def examples(self) -> ExampleRows: ...
     @property
     def skills(self) -> SkillRows: ...
     @property

@@ -100,6 +100,11 @@ class Reviews:
         """
         now = self._clock()
         with self._store.write() as tx:
+            if tx.examples.is_one(verdict.sample_id):
+                raise ConflictError(
+                    f"sample {verdict.sample_id} is shown to everybody as an example, so it cannot be hidden gold",
+                    sample=verdict.sample_id,
+                )
             given = give(tx, verdict, user, now, evaluation=evaluation)
             tx.lanes.set_gold(given.sample, verdict.class_name, user.id, now)
             _note(tx, given.sample, user, "gold.set", {"class_name": verdict.class_name}, now)

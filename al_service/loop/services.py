@@ -8,6 +8,7 @@ from al_service.loop.accounts import Accounts
 from al_service.loop.annotations import Annotations
 from al_service.loop.assignments import Assignments
 from al_service.loop.class_changes import ClassChanges
+from al_service.loop.examples import Examples
 from al_service.loop.jobs import JobLimits, Jobs
 from al_service.loop.lanes import Lanes
 from al_service.loop.models import Models
@@ -43,6 +44,7 @@ class Services:
     classes: ClassChanges
     suggestions: Suggestions
     people: People
+    examples: Examples
     rounds: Rounds
     skills: Skills
     models: Models
@@ -79,6 +81,7 @@ def assemble(
         classes=ClassChanges(store, clock),
         suggestions=Suggestions(store, clock),
         people=People(store, clock),
+        examples=Examples(store, clock),
         rounds=Rounds(store, jobs, clock),
         skills=Skills(store, clock),
         models=Models(store, clock),

@@ -1,5 +1,6 @@
 """What people ask for by hand, and gold, in SQL: selections that no round chose, and samples whose class is known."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from al_service.domain.records import Gold, GoldResult, Offer, Sample, Selection
 from al_service.domain.states import AnnotationKind, Lane, SelectionState
 from al_service.errors import ConflictError
 from al_service.storage.annotations import ANSWERS, CLASS_TODAY, NAMED, is_undone
-from al_service.storage.dialect import insert_into
+from al_service.storage.dialect import chunks, insert_into
 from al_service.storage.projects import class_meant
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, sample_from
 from al_service.storage.schema import annotations, assignments, classes, gold, is_, rounds, samples, selections, users
@@ -104,12 +105,27 @@ class SqlLaneRows:
         statement = sa.update(selections).where(waiting, selections.c.turn.in_((0, TURN_OF_COPIES)))
         self._connection.execute(statement.values(turn=turn))
 
+    def with_secret_class(self, sample_ids: Sequence[int]) -> set[int]:
+        """Those of the samples whose class nobody may see who labels: somebody is asked for it now, or it is gold."""
+        is_asked = sa.exists().where(selections.c.sample_id == samples.c.id, OPEN)
+        is_gold = sa.exists().where(gold.c.sample_id == samples.c.id)
+        secret = sa.select(samples.c.id).where(is_asked | is_gold)
+        found: set[int] = set()
+        for part in chunks(sample_ids):
+            found.update(self._connection.execute(secret.where(samples.c.id.in_(part))).scalars())
+        return found
+
     def set_gold(self, sample: Sample, class_name: str, user_id: int, now: datetime) -> None:
         """This sample's class is known for sure; InvalidInputError for a class that the project does not have."""
         meant = class_meant(self._connection, sample.project_id, class_name)
         values = {"project_id": sample.project_id, "class_id": meant.id, "user_id": user_id, "created_at": now}
         statement = insert_into(self._connection, gold).values(sample_id=sample.id, **values)
         self._connection.execute(statement.on_conflict_do_update(index_elements=[gold.c.sample_id], set_=values))
+
+    def is_gold(self, sample_id: int) -> bool:
+        """Whether people are measured by this sample."""
+        here = sa.select(gold.c.sample_id).where(gold.c.sample_id == sample_id)
+        return self._connection.execute(here).one_or_none() is not None
 
     def remove_gold(self, sample_id: int) -> bool:
         """No gold any more, and nobody is asked for it as such; False when it was none."""

@@ -433,3 +433,16 @@ user_settings = sa.Table(
     columns.json("settings"),
     columns.time("updated_at"),
 )
+
+#: Samples that everybody is shown as examples of a class.
+examples = sa.Table(
+    "examples",
+    metadata,
+    sa.Column("sample_id", ID, sa.ForeignKey("samples.id"), primary_key=True, autoincrement=False),
+    columns.ref("projects"),
+    columns.ref("classes"),
+    columns.text("note"),
+    columns.ref("users"),
+    columns.time("created_at"),
+    columns.index("ix_examples_project_id", "project_id", "class_id", "sample_id"),
+)

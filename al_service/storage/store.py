@@ -11,6 +11,7 @@ from al_service.storage.accounts import SqlAccountRows
 from al_service.storage.annotations import SqlAnnotationRows
 from al_service.storage.class_changes import SqlClassRows
 from al_service.storage.engine import BUSY_TIMEOUT_S, Engines, checkout, create_engines
+from al_service.storage.examples import SqlExampleRows
 from al_service.storage.failures import DatabaseConflictError, DatabaseUnavailableError
 from al_service.storage.jobs import SqlJobRows
 from al_service.storage.lanes import SqlLaneRows
@@ -36,6 +37,7 @@ class SqlTransaction:
         self.queue = SqlQueueRows(connection)
         self.lanes = SqlLaneRows(connection)
         self.people = SqlPeopleRows(connection)
+        self.examples = SqlExampleRows(connection)
         self.skills = SqlSkillRows(connection)
         self.review_list = SqlReviewListRows(connection)
         self.rounds = SqlRoundRows(connection)

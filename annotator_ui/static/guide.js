@@ -2,16 +2,18 @@
 
 import { byId, setText } from "./dom.js";
 
-/** @param {string} project */
-export function createGuide(project) {
+/** @param {string} project @param {() => void} opened */
+export function createGuide(project, opened) {
   const panel = byId("guide");
   const button = byId("guide-button");
   const seenName = `al-guide:${project}`;
   let text = "";
+  let hasExamples = false;
 
   function set(on) {
     panel.hidden = !on;
     button.setAttribute("aria-expanded", String(on));
+    if (on && hasExamples) opened();
     if (on) try { localStorage.setItem(seenName, text); } catch { /* private mode: it opens again next time */ }
   }
   const seen = () => { try { return localStorage.getItem(seenName); } catch { return null; } };
@@ -19,9 +21,10 @@ export function createGuide(project) {
   button.addEventListener("click", () => set(panel.hidden));
   byId("guide-close").addEventListener("click", () => set(false));
   return {
-    /** @param {string} words */
-    fill(words) {
-      text = words.trim();
+    /** @param {string} words @param {number} examples how many there are */
+    fill(words, examples) {
+      hasExamples = examples > 0;
+      text = words.trim() || (hasExamples ? "Examples of the classes." : "");
       button.hidden = !text;
       setText(byId("guide-text"), text);
       if (text && text !== seen()) set(true);

@@ -39,6 +39,7 @@ function setUp(body) {
   const project = body.dataset.project ?? "";
   const scope = `${project}/${body.dataset.user}`;
   const classes = JSON.parse(body.dataset.classes ?? "[]").map(([name, position]) => ({ name, position, key: null }));
+  const api = createApi();
   const keys = createKeyStore(body.dataset.user ?? "", classes);
   const viewer = createViewer(byId("stage"), byId("frame"));
   const view = createLabelView(viewer);
@@ -47,7 +48,7 @@ function setUp(body) {
   const singleKeys = storedSwitch("al-single-keys");
   fetchWhenTouched(parts, viewer);
   return /** @type {any} */ ({
-    project, scope, classes, keys, viewer, view, parts, singleKeys, api: createApi(), pace: createPace(scope), guide: createGuide(project),
+    project, scope, classes, keys, viewer, view, parts, singleKeys, api, pace: createPace(scope), guide: createGuide(project, () => parts.use("examples", (module) => module.createExamples(api, project, byId("guide"), classes), (made) => made.load())),
     levels: createLevels(byId("frame")), recent: createRecent(scope, classes),
     openHelp: () => parts.use("help", (module) => module.createHelp(singleKeys, () => keys.map, classes, changeKeys), (help) => help.open()),
     progress: null, why: null, askProblem: null, isOver: false,

@@ -63,7 +63,7 @@ export function createAsking(desk, stage) {
     try {
       const summary = await desk.api.call("GET", `${projectPath(desk.project)}/summary`);
       desk.progress = summary.progress;
-      desk.guide.fill(summary.guidelines ?? "");
+      desk.guide.fill(summary.guidelines ?? "", summary.examples ?? 0);
       stage.drawCounts();
       stage.drawPace();
     } catch { /* the counts come with the next answer */ }
