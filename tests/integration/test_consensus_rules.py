@@ -7,6 +7,7 @@ from al_service.domain.records import NewSample, User
 from al_service.domain.states import Role, RoundState, SampleState, Split
 from al_service.loop.lanes import PeopleDifferError
 from al_service.loop.reviews import Verdict
+from al_service.loop.skills import Skills
 from tests.integration.conftest import Loop
 from tests.integration.pets import CLASSES, ask, label, lease, sample_state
 
@@ -171,3 +172,16 @@ def test_a_late_vote_that_differs_sets_a_label_aside_and_its_undo_brings_it_back
     assert sample_state(loop, first) == (SampleState.FLAGGED, None)
     loop.services.annotations.undo(late.id, cy)
     assert sample_state(loop, first) == (SampleState.LABELLED, right(first))
+
+
+def test_agreement_that_took_long_is_kept_a_while_but_says_which_answers_it_rests_on(loop: Loop) -> None:
+    fill(loop, 4)
+    answer(loop, loop.person("ann"), 4, [])
+    answer(loop, loop.person("bea"), 3, [])
+    slow = Skills(loop.services.store, loop.clock, quick_s=0.0, kept_times=1e9)
+    before = slow.agreement("pets")
+    assert (before.tables.overall.samples, before.latest_annotation) == (3, 7)
+    answer(loop, loop.person("bea"), 1, [])
+    assert slow.agreement("pets") == before
+    after = loop.services.skills.agreement("pets")
+    assert (after.tables.overall.samples, after.latest_annotation) == (4, 8)

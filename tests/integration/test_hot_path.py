@@ -83,11 +83,13 @@ def test_an_answer_takes_seven_statements_and_sending_it_again_fewer(loop: Loop,
     assert len(sent) == 4 + lock
 
 
-def test_a_further_answer_reads_the_earlier_ones(loop: Loop, mia: User, tom: User, lock: int) -> None:
-    fill(loop, overlap=2)
+@pytest.mark.parametrize(("consensus", "statements"), [("majority", 9), ("review", 9), ("weighted", 10)])
+def test_a_further_answer_reads_the_earlier_ones_and_by_which_rules_they_become_a_class(
+    loop: Loop, mia: User, tom: User, lock: int, consensus: str, statements: int
+) -> None:
+    fill(loop, overlap=2, consensus=consensus)
     label(loop, lease(loop, mia)[0], mia)
     [held] = lease(loop, tom)
     with counted(loop) as sent:
         label(loop, held, tom)
-    # One more says by which rules two votes become a class.
-    assert len(sent) == 9 + lock
+    assert len(sent) == statements + lock

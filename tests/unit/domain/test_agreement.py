@@ -157,3 +157,25 @@ def test_a_person_who_shares_no_sample_changes_nobody(votes: Votes, others: Vote
     with_one_more = agreement_tables(votes + alone)
     assert with_one_more.overall == ours.overall and with_one_more.classes == ours.classes
     assert {user: person for user, person in with_one_more.people.items() if user != 99} == ours.people
+
+
+def test_the_worked_example_of_the_page() -> None:
+    """docs/agreement.md: ten images, three people, s sparrow, f finch, r robin."""
+    people = ("ssssssfffr", "sssssffffr", "ssssfffssr")
+    tables = agreement_tables(votes_of(*("".join(said) for said in zip(*people, strict=True))))
+    found = {
+        "observed": tables.overall.observed.value,
+        "fleiss": tables.overall.fleiss.value,
+        "alpha": tables.overall.alpha.value,
+        "finch": tables.classes[ord("f")].repeated.value,
+        "ann": tables.people[0].kappa,
+        "bea": tables.people[1].kappa,
+        "cy": tables.people[2].kappa,
+        "without cy": tables.people[2].alpha_without,
+    }
+    page = {
+        "observed": 0.73, "fleiss": 0.52, "alpha": 0.54, "finch": 0.60,
+        "ann": 0.54, "bea": 0.65, "cy": 0.37, "without cy": 0.83,
+    }  # fmt: skip
+    assert found == pytest.approx(page, abs=0.005)
+    assert tables.confusions == (Confusion(ord("f"), ord("s"), 4),)
