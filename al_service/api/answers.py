@@ -52,7 +52,10 @@ class SessionAnswer(Answer):
 
 
 class AssignmentFields(Answer):
-    """A sample leased to the caller; round is null where somebody asked for it before the first round."""
+    """A sample leased to the caller; round is null where somebody asked for it before the first round.
+
+    look_alike: samples of a round that look alike share a number; copy_group: near-copies of each other do. Null: none.
+    """
 
     id: int
     sample_id: int
@@ -65,6 +68,8 @@ class AssignmentFields(Answer):
     suggestion: None = None
     round: int | None
     rank: int
+    look_alike: int | None
+    copy_group: int | None
 
 
 class WhyEmptyFields(Answer):
@@ -77,10 +82,14 @@ class WhyEmptyFields(Answer):
 
 
 class LeaseAnswer(Answer):
-    """The samples the caller holds now, in the selector's order."""
+    """The samples the caller holds now, in the selector's order.
+
+    classes_version: changes whenever the project's classes do, so that a page sees that its buttons are old.
+    """
 
     assignments: list[AssignmentFields]
     why_empty: WhyEmptyFields | None
+    classes_version: str
 
 
 class AssignmentAnswer(Answer):

@@ -42,11 +42,14 @@ ROUTES = Routes()
 def lease_next(call: Call, project: str, body: LeaseBody) -> Reply:
     """Hold the next samples: what the caller holds already (renewed), then free ones in the selector's order.
 
-    Asking again without answering gives the same samples. When there are none, why_empty says why in words.
+    Asking again without answering gives the same samples. When there are none, why_empty says why in words. With
+    look_alike, the rest of the groups that the caller holds some of comes first, then the next sample with its group.
     """
-    lease = call.services.assignments.lease_next(project, call.user, body.count)
+    lease = call.services.assignments.lease_next(project, call.user, body.count, look_alike=body.look_alike)
     why = None if lease.why_empty is None else why_empty_fields(lease.why_empty)
-    return Reply(LeaseAnswer(assignments=_all_fields(call, *lease.assignments), why_empty=why))
+    fields = _all_fields(call, *lease.assignments)
+    version = lease.project.classes_version
+    return Reply(LeaseAnswer(assignments=fields, why_empty=why, classes_version=version))
 
 
 @ROUTES.add("POST", "/assignments/<int:assignment_id>/renew", role=Role.LABELER, answers={200: AssignmentAnswer})

@@ -13,6 +13,7 @@ import click
 from al_service import __version__
 from al_service.cli import (
     accounts,
+    classes,
     demo,
     doctor,
     jobs,
@@ -52,6 +53,7 @@ for module in (
     doctor,
     accounts,
     projects,
+    classes,
     status,
     rounds,
     models,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from al_service.domain.class_book import ClassBook, KnownClass
 from al_service.domain.records import Project
@@ -22,7 +23,7 @@ class AddClasses:
     """New classes, on the next keys."""
 
     names: tuple[str, ...]
-    op = "add"
+    op: ClassVar[Literal["add"]] = "add"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class RenameClass:
 
     class_name: str
     new_name: str
-    op = "rename"
+    op: ClassVar[Literal["rename"]] = "rename"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class MergeClass:
 
     class_name: str
     into: str
-    op = "merge"
+    op: ClassVar[Literal["merge"]] = "merge"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class SplitClass:
 
     class_name: str
     parts: tuple[str, ...]
-    op = "split"
+    op: ClassVar[Literal["split"]] = "split"
 
 
 Change = AddClasses | RenameClass | MergeClass | SplitClass

@@ -14,7 +14,7 @@ from al_service.loop.ports import LabelledImage
 from al_service.storage.column_types import ID, KEY_BYTES_MAX, UtcTime
 from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
 from al_service.storage.pool_counts import count_pool
-from al_service.storage.projects import class_ids, unknown_class
+from al_service.storage.projects import class_ids, class_meant, unknown_class
 from al_service.storage.schema import classes, is_, job_rejections, labels, projects, selections
 from al_service.storage.schema import samples as samples_table
 
@@ -377,6 +377,11 @@ def upsert_labels(connection: sa.Connection, rows: Sequence[dict[str, Any]], now
         index_elements=[labels.c.sample_id], set_={**changes, "version": labels.c.version + 1}
     )
     connection.execute(upsert, [{**row, "version": 1, "updated_at": now} for row in rows])
+
+
+def class_id_of(connection: sa.Connection, project_id: int, class_name: str) -> int:
+    """Id of the class of today that the name means; InvalidInputError naming the known ones when there is none."""
+    return class_meant(connection, project_id, class_name).id
 
 
 def _sample_row(project_id: int, sample: NewSample, now: datetime) -> dict[str, Any]:

@@ -113,3 +113,28 @@ def test_the_demo_never_empties_a_folder_that_is_not_its_own(folder: Path) -> No
     assert isinstance(ran.exception, AlServiceError)
     assert "was not made by `al demo`" in ran.exception.message
     assert (folder / "thesis.txt").read_text() == "ten years of work"
+
+
+def test_classes_are_changed_with_the_preview_first(folder: Path) -> None:
+    al(folder, "project", "create", "pets", "--classes", "cat,dog")
+    assert "Adds “fish”" in al(folder, "classes", "pets", "add", "fish", "--dry-run").stdout
+    assert [item["name"] for item in json.loads(al(folder, "classes", "pets", "list", "--json").stdout)] == [
+        "cat",
+        "dog",
+    ]
+    asked = al(folder, "classes", "pets", "add", "fish", text="n\n")
+    assert (asked.exit_code, "Do it?" in asked.stdout) == (1, True)
+    assert al(folder, "classes", "pets", "add", "fish", text="y\n").stdout.endswith("done\n")
+    assert al(folder, "classes", "pets", "rename", "dog", "hound", "--yes").exit_code == 0
+    assert al(folder, "classes", "pets", "merge", "fish", "cat", "--yes").exit_code == 0
+    assert al(folder, "classes", "pets", "split", "hound", "poodle", "husky", "--yes").exit_code == 0
+    shown = al(folder, "classes", "pets", "list").stdout
+    assert "merged into cat" in shown and "split into poodle, husky; 0 of 0" in shown
+    taken = al(folder, "classes", "pets", "add", "dog", "--yes")
+    assert isinstance(taken.exception, AlServiceError) and "'dog' was split" in taken.exception.message
+    listed = json.loads(al(folder, "classes", "pets", "list", "--json").stdout)
+    assert [(item["name"], item["position"]) for item in listed if item["retired_at"] is None] == [
+        ("cat", 0),
+        ("poodle", 3),
+        ("husky", 4),
+    ]
