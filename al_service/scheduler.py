@@ -24,8 +24,8 @@ class Scheduler:
         self._services = services
 
     def tick(self) -> int:
-        """Expire leases, release and announce jobs, close answered rounds, start due ones, clear away old uploads; how
-        many things were done.
+        """Expire leases, release and announce jobs, close answered rounds, estimate skills, start due rounds, clear
+        away old uploads; how many things were done.
         """
         done = self._safely("expire leases", self._services.assignments.expire)
         done += self._safely("advance the projects", self._advance_all)
@@ -39,7 +39,9 @@ class Scheduler:
 
     def _advance(self, project_id: int) -> int:
         closed = self._services.rounds.close_if_answered(project_id)
-        self._services.skills.estimate_if_due(project_id)
+        # On its own: rounds go on without skills.
+        estimate = partial(self._services.skills.estimate_if_due, project_id)
+        self._safely(f"estimate skills in project {project_id}", estimate)
         started = self._services.rounds.start_if_due(project_id)
         return (closed is not None) + (started is not None)
 

@@ -91,7 +91,7 @@ class Skills:
         self._lock = threading.Lock()
         self._making = threading.Lock()
         self._kept: dict[int, _Kept] = {}
-        #: When this process last estimated a project's skills; some projects have none to store.
+        #: When this process last estimated skills of a project and stored none.
         self._estimated_at: dict[int, datetime] = {}
 
     def agreement(self, project_name: str) -> ProjectAgreement:
@@ -169,22 +169,31 @@ class Skills:
     def estimate(self, project_id: int) -> int:
         """Estimate and store a project's skills, and settle anew what they change; how many labels changed.
 
+        Nothing is stored where classes changed meanwhile, or where there are fewer than two.
+
         Cost: as `estimate_skills` of at most `VOTES_MAX` votes, outside any transaction; then one short transaction for
         the skills and one for each `SETTLED_TOGETHER` labels that change.
         """
         now = self._clock()
         with self._store.read() as tx:
             project = tx.projects.get(project_id)
-            votes = tx.skills.votes(project_id, RECENT_ANSWERS)[-VOTES_MAX:]
+            class_ids = {info.id for info in project.classes}
+            votes = [vote for vote in tx.skills.votes(project_id, RECENT_ANSWERS) if vote[2] in class_ids][-VOTES_MAX:]
             known = tx.skills.known(project_id, RECENT_ANSWERS)
-        class_ids = [info.id for info in project.classes]
+        # Noted first: an estimate that fails is not tried again at every look.
         self._estimated_at[project_id] = now
         if len(class_ids) < 2:
             return 0
+        known = {sample_id: class_id for sample_id, class_id in known.items() if class_id in class_ids}
         found = estimate_skills(votes, known=known, class_ids=class_ids)
         with self._store.write() as tx:
             tx.projects.lock(project_id)
+            if tx.projects.get(project_id).classes != project.classes:
+                return 0
             tx.skills.replace(project_id, found.skills, now)
+        if found.skills:
+            # What is stored says when; a change of classes may take it away.
+            del self._estimated_at[project_id]
         changed = self._settle_anew(project_id, self._to_settle(project, votes, found.skills))
         log.info(
             "%s: skills of %d people from %d votes; %d labels changed",

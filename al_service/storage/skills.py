@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from al_service.domain.annotator_skill import Skill, skill_from_json, skill_to_json
 from al_service.domain.states import AnnotationKind
-from al_service.storage.annotations import is_undone
+from al_service.storage.annotations import CLASS_TODAY, NAMED, is_undone
 from al_service.storage.schema import annotations, annotator_skills, classes, gold, is_
 
 
@@ -46,9 +46,9 @@ class SqlSkillRows:
         verdicts = sa.select(judged.c.sample_id, judged.c.class_id).order_by(judged.c.id)
         found = {row.sample_id: row.class_id for row in self._connection.execute(verdicts)}
         statement = (
-            sa.select(gold.c.sample_id, _today().label("class_id"))
+            sa.select(gold.c.sample_id, gold.c.class_id)
             .join(classes, classes.c.id == gold.c.class_id)
-            .where(gold.c.project_id == project_id, _means_something())
+            .where(gold.c.project_id == project_id, classes.c.retired_at.is_(None))
         )
         found.update({row.sample_id: row.class_id for row in self._connection.execute(statement)})
         return found
@@ -96,18 +96,9 @@ def _labels(project_id: int, recent: int) -> "sa.Select[Any]":
             newest.c.user_id,
             newest.c.is_review,
             newest.c.is_import,
-            _today().label("class_id"),
+            classes.c.id.label("class_id"),
         )
-        .select_from(newest.join(classes, classes.c.id == newest.c.class_id))
-        .where(is_(newest.c.kind, AnnotationKind.LABEL), ~is_undone(newest), _means_something())
+        .select_from(newest.join(NAMED, NAMED.c.id == newest.c.class_id).join(classes, classes.c.id == CLASS_TODAY))
+        # A class that was split means nothing any more: nobody knows which of its parts an answer meant.
+        .where(is_(newest.c.kind, AnnotationKind.LABEL), ~is_undone(newest), classes.c.retired_at.is_(None))
     )
-
-
-def _today() -> "sa.ColumnElement[int]":
-    """The class that a class means after merges."""
-    return sa.func.coalesce(classes.c.merged_into_id, classes.c.id)
-
-
-def _means_something() -> "sa.ColumnElement[bool]":
-    """Not for a class that was split: nobody knows which of its parts an answer meant."""
-    return classes.c.retired_at.is_(None) | classes.c.merged_into_id.is_not(None)

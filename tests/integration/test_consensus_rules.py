@@ -5,6 +5,7 @@ import pytest
 from al_service.domain.annotator_skill import ANSWERS_MIN
 from al_service.domain.records import NewSample, User
 from al_service.domain.states import Role, RoundState, SampleState, Split
+from al_service.loop.class_change_kinds import MergeClass, SplitClass
 from al_service.loop.lanes import PeopleDifferError
 from al_service.loop.reviews import Verdict
 from al_service.loop.skills import Skills
@@ -185,3 +186,28 @@ def test_agreement_that_took_long_is_kept_a_while_but_says_which_answers_it_rest
     assert slow.agreement("pets") == before
     after = loop.services.skills.agreement("pets")
     assert (after.tables.overall.samples, after.latest_annotation) == (4, 8)
+
+
+def test_merged_and_split_classes_count_as_what_they_are_today(loop: Loop, contested: list[int]) -> None:
+    """Cat and bird become one class, so that some of cy's mistakes are none; a split class means nothing any more."""
+    eve = loop.person("eve", Role.ENGINEER)
+    loop.scheduler.tick()
+    before = loop.services.skills.agreement("pets")
+    assert len(before.skills) == 3
+    loop.services.classes.apply("pets", MergeClass("bird", "cat"), eve)
+    merged = loop.services.skills.agreement("pets")
+    assert (merged.tables.classes.keys(), merged.skills) == ({info.id for info in merged.project.classes}, {})
+    assert merged.tables.overall.samples == before.tables.overall.samples == 45
+    assert sum(one.samples for one in before.tables.confusions) == 12
+    assert sum(one.samples for one in merged.tables.confusions) == 8
+    loop.clock.advance(1)
+    loop.scheduler.tick()
+    estimated = loop.services.skills.agreement("pets").skills
+    assert estimated.keys() == before.skills.keys()
+    cy = loop.person("cy").id
+    assert estimated[cy].accuracy > before.skills[cy].accuracy
+    loop.services.classes.apply("pets", SplitClass("dog", ("poodle", "husky")), eve)
+    split = loop.services.skills.agreement("pets")
+    dogs = [one for one in range(1, 46) if right(one) == "dog"]
+    assert 0 < split.tables.overall.samples <= 45 - len(dogs)
+    assert split.tables.confusions == ()
