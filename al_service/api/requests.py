@@ -47,9 +47,10 @@ class SignInBody(Body):
 
 
 class LeaseBody(Body):
-    """How many samples to hold, 1 to 100."""
+    """How many samples to hold, 1 to 100; look_alike: in groups of look-alikes instead of one by one."""
 
     count: int = 5
+    look_alike: bool = False
 
 
 class ReleaseBody(Body):
@@ -193,7 +194,7 @@ class TaskBody(Body):
 
     sample_ids: list[Id] = Field(min_length=1, max_length=1000)
     user: str | None = None
-    answers: int = Field(1, description="people who answer each of them, 1 to 20")
+    answers: int | None = Field(None, description="people who answer each of them, 1 to 20; null: as many as before")
     priority: int = 0
 
 

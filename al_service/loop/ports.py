@@ -387,8 +387,9 @@ class LaneRows(Protocol):
     ) -> Selection:
         """An open selection that no round chose. Raises ConflictError when one asks for the sample already."""
 
-    def steer(self, selection_id: int, *, turn: int, user_id: int | None) -> None:
-        """Move a selection in the order, and set who may have it (None: anybody)."""
+    def steer(self, selection_id: int, *, turn: int, user_id: int | None, answers: int | None = None) -> None:
+        """Move a selection in the order, set who may have it (None: anybody) and how many answer it (None: as many as
+        before)."""
 
     def by_hand(self, project_id: int, *, after: int, limit: int) -> list[Offer]:
         """Open selections that somebody asked for, moved forward or gave to a person, with an id above `after`, by id;

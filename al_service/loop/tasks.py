@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from al_service.domain.records import Project, Sample, Selection, User
-from al_service.domain.states import Lane, SampleState, SelectionState, Split
+from al_service.domain.states import AnnotationKind, Lane, SampleState, SelectionState, Split
 from al_service.errors import InvalidInputError, NotFoundError
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.ports import Store, Transaction
@@ -26,23 +26,23 @@ class Wish:
     Attributes:
         sample_ids: in the order in which they are asked.
         user_name: the person who is asked, also if they answered before; None: anybody who has not.
-        answers: how many people answer each of them; only for what is not in the queue yet.
+        answers: how many people answer each of them; None: as many as the queue asks already, else one.
         priority: -9 to 9; higher is asked sooner, 0 as usual.
     """
 
     sample_ids: tuple[int, ...]
     user_name: str | None = None
-    answers: int = 1
+    answers: int | None = None
     priority: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.sample_ids) <= SAMPLES_MAX or len(set(self.sample_ids)) < len(self.sample_ids):
             raise InvalidInputError(f"sample_ids needs 1 to {SAMPLES_MAX} different ids, got {len(self.sample_ids)}")
-        if not 1 <= self.answers <= ANSWERS_MAX:
+        if self.answers is not None and not 1 <= self.answers <= ANSWERS_MAX:
             raise InvalidInputError(f"answers={self.answers} is outside 1..{ANSWERS_MAX}")
         if not -PRIORITY_MAX <= self.priority <= PRIORITY_MAX:
             raise InvalidInputError(f"priority={self.priority} is outside -{PRIORITY_MAX}..{PRIORITY_MAX}")
-        if self.user_name is not None and self.answers > 1:
+        if self.user_name is not None and (self.answers or 1) > 1:
             raise InvalidInputError(f"answers={self.answers}: one person gives one answer; name nobody, or ask for 1")
 
 
@@ -151,8 +151,16 @@ def _ask(tx: Transaction, sample: Sample, wish: Wish, person: User | None, asker
     turn, user_id = -wish.priority, None if person is None else person.id
     waiting = tx.queue.find_open_selection(sample.id)
     if waiting is not None:
-        tx.lanes.steer(waiting.id, turn=turn, user_id=user_id)
+        answers = wish.answers if person is None else _answers_with(tx, sample, person)
+        tx.lanes.steer(waiting.id, turn=turn, user_id=user_id, answers=answers)
         return tx.queue.get_selection(waiting.id)
     is_second = sample.state is SampleState.LABELLED
     reason = {"code": "second_opinion" if is_second else "task", "by": asker.id}
-    return tx.lanes.add(sample, Lane.TASK, answers=wish.answers, turn=turn, user_id=user_id, reason=reason)
+    return tx.lanes.add(sample, Lane.TASK, answers=wish.answers or 1, turn=turn, user_id=user_id, reason=reason)
+
+
+def _answers_with(tx: Transaction, sample: Sample, person: User) -> int:
+    """The answers that there are and this person's: nobody else will give one."""
+    given = tx.annotations.active_of_sample(sample.id)
+    others = {one.user_id for one in given if one.kind is AnnotationKind.LABEL and one.user_id != person.id}
+    return len(others) + 1

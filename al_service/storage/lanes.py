@@ -63,10 +63,14 @@ class SqlLaneRows:
             raise ConflictError(f"sample {sample.id} is asked for already", sample=sample.id)
         return selection_from(self._connection.execute(SELECT.where(selections.c.id == made)).one())
 
-    def steer(self, selection_id: int, *, turn: int, user_id: int | None) -> None:
-        """Move a selection in the order, and set who may have it (None: anybody)."""
-        here = selections.c.id == selection_id
-        self._connection.execute(sa.update(selections).where(here).values(turn=turn, assigned_to_id=user_id))
+    def steer(self, selection_id: int, *, turn: int, user_id: int | None, answers: int | None = None) -> None:
+        """Move a selection in the order, set who may have it (None: anybody) and how many answer it (None: as many as
+        before).
+        """
+        values: dict[str, Any] = {"turn": turn, "assigned_to_id": user_id}
+        if answers is not None:
+            values["overlap"] = answers
+        self._connection.execute(sa.update(selections).where(selections.c.id == selection_id).values(values))
 
     def by_hand(self, project_id: int, *, after: int, limit: int) -> list[Offer]:
         """Open selections that somebody asked for, moved forward or gave to a person, with an id above `after`, by id;

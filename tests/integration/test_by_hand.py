@@ -109,6 +109,29 @@ def test_several_people_can_be_asked_about_one_sample(loop: Loop, mia: User, tom
     assert sample_state(loop, ids[5]) == (SampleState.LABELLED, "cat")
 
 
+def test_how_many_answer_can_be_set_for_a_sample_that_waits(loop: Loop, mia: User, tom: User, rita: User) -> None:
+    ids = fill(loop, batch=2)
+    wish(loop, rita, ids[0], answers=2)
+    label(loop, lease(loop, mia)[0], mia)
+    assert sample_state(loop, ids[0]) == (SampleState.UNLABELLED, None)
+    label(loop, lease(loop, tom)[0], tom)
+    assert sample_state(loop, ids[0]) == (SampleState.LABELLED, "cat")
+    wish(loop, rita, ids[1], priority=1)
+    label(loop, lease(loop, mia)[0], mia)
+    assert sample_state(loop, ids[1]) == (SampleState.LABELLED, "cat")
+
+
+def test_a_named_person_decides_what_somebody_else_answered_before(
+    loop: Loop, mia: User, tom: User, rita: User
+) -> None:
+    ids = fill(loop, batch=1, overlap=3)
+    label(loop, lease(loop, mia)[0], mia)
+    wish(loop, rita, ids[0], user_name="tom")
+    assert ids_of(loop, rita) == []
+    label(loop, lease(loop, tom)[0], tom)
+    assert sample_state(loop, ids[0]) == (SampleState.LABELLED, "cat")
+
+
 @pytest.mark.parametrize("kind", [AnnotationKind.SKIP, AnnotationKind.FLAG])
 def test_what_nobody_can_answer_leaves_the_queue(
     loop: Loop, mia: User, tom: User, rita: User, kind: AnnotationKind

@@ -66,7 +66,7 @@ def test_many_verdicts_at_once_each_with_its_own_fate(world, ids):
     assert [(result["error"] or {}).get("code") for result in results] == [
         None,
         "label_changed",
-        "invalid_input",
+        "unknown_class",
         "not_found",
     ]
     assert results[0]["sample"]["class_name"] == "dog"
