@@ -12,6 +12,7 @@ from al_service.domain.states import JobState, Role
 from al_service.domain.strategy_names import STRATEGIES
 from al_service.domain.study_plan import DEFAULT, RANDOM
 from al_service.errors import NotFoundError
+from al_service.loop.invitations import ENGINEERS_INVITE
 from al_service.loop.services import Services
 from al_service.settings import Settings
 from annotator_ui.page_access import Pages
@@ -52,6 +53,7 @@ def make_pages(services: Services, settings: Settings) -> Pages:
         return render_template("board.html", project=_find(services, name), **may)
 
     _add_image_pages(pages, services)
+    _add_account_pages(pages)
     _add_study_pages(pages, services)
     _add_team_page(pages, services)
 
@@ -64,6 +66,20 @@ def make_pages(services: Services, settings: Settings) -> Pages:
         return {"user_name": _user_name(), "user_role": str(_role()) if _user_name() else ""}
 
     return pages
+
+
+def _add_account_pages(pages: Pages) -> None:
+    """Accounts and invitations, and where an invitation leads to."""
+
+    @pages.page("/people", role=Role.ENGINEER)
+    def accounts() -> str:
+        may_manage = _role().covers(Role.ADMIN)
+        roles = list(Role) if may_manage else list(ENGINEERS_INVITE)
+        return render_template("accounts.html", may_manage=may_manage, roles=roles)
+
+    @pages.page("/join", role=None)
+    def join() -> str:
+        return render_template("join.html")
 
 
 def _add_image_pages(pages: Pages, services: Services) -> None:

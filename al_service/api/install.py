@@ -10,6 +10,7 @@ from al_service.api import (
     errors,
     example_routes,
     health,
+    invitation_routes,
     lane_routes,
     model_routes,
     people_routes,
@@ -33,7 +34,7 @@ from al_service.api.openapi import document_routes
 from al_service.api.round_cards import RoundCards
 from al_service.api.round_classes import RoundClasses
 from al_service.api.routing import Context, Routes
-from al_service.api.sign_in_limit import SignInLimit
+from al_service.api.sign_in_limit import LinkLimit, SignInLimit
 from al_service.api.similar_files import SimilarFiles
 from al_service.loop.services import Services
 from al_service.settings import Settings
@@ -56,6 +57,7 @@ def install(app: Flask, services: Services, settings: Settings) -> None:
         RoundCards(),
         SimilarFiles(services.artifacts),
         SignInLimit(),
+        LinkLimit(),
         kept_broker_facts(services.queue, services.clock),
     )
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
@@ -90,6 +92,7 @@ def all_routes() -> Routes:
         sample_routes,
         similar_routes,
         account_routes,
+        invitation_routes,
         audit_routes,
     )
     routes = Routes(route for module in modules for route in module.ROUTES)

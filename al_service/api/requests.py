@@ -127,6 +127,28 @@ class TokenBody(Body):
     days: float = 90
 
 
+class InvitationBody(Body):
+    """Whom to invite: the role, how long the link is good, for how many people, and a note for yourself."""
+
+    role: Role = Field(strict=False)
+    days: float = 7
+    uses: int = 1
+    note: str = Field("", max_length=200)
+
+
+class SecretBody(Body):
+    """What stands behind the # of a link."""
+
+    secret: str = Field(min_length=1, max_length=200)
+
+
+class JoinBody(SecretBody):
+    """A link with the name and password that its person has chosen."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=1000)
+
+
 class ReasonBody(Body):
     """Why, in a few words, for the history."""
 

@@ -50,6 +50,9 @@ NAME = Limit(
     timedelta(minutes=15),
     "Somebody keeps trying to sign in with this name. Try again in {wait_s} s, or use a browser that signed in before.",
 )
+LINKS = Limit(
+    30, timedelta(minutes=10), "Too many links that are worth nothing came from your network. Try again in {wait_s} s."
+)
 
 
 class Window:
@@ -147,3 +150,28 @@ class SignInLimit:
             (self._addresses, attempt.address),
             (self._names, attempt.name),
         ]
+
+
+class LinkLimit:
+    """Slows down guessing of the secrets of links: failures from one address. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._addresses = Window(LINKS)
+        self._lock = threading.Lock()
+
+    def admit(self, address: str, now: datetime) -> datetime:
+        """Count one attempt; give what comes back to `forgive` when the secret was right.
+
+        Raises:
+            TooManyRequestsError: too many were wrong.
+        """
+        with self._lock:
+            if wait_s := self._addresses.wait_s(address, now):
+                raise TooManyRequestsError(LINKS.words.format(wait_s=wait_s), retry_after_s=wait_s)
+            self._addresses.add(address, now)
+        return now
+
+    def forgive(self, address: str, at: datetime) -> None:
+        """The secret was right."""
+        with self._lock:
+            self._addresses.take_back(address, at)

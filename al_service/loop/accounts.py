@@ -75,10 +75,7 @@ class Accounts:
             InvalidInputError: bad name or a password outside 8..1000 characters.
             ConflictError: the name is taken.
         """
-        if not USER_NAME_PATTERN.fullmatch(name):
-            raise InvalidInputError(
-                f"user name {name!r}: use 1 to 64 letters, digits or . _ @ -, starting with a letter or digit"
-            )
+        check_user_name(name)
         hashed = None if password is None else hash_password(password)
         now = self._clock()
         with self._store.write() as tx:
@@ -252,6 +249,18 @@ class Accounts:
         """Tokens, newest first (never their secrets)."""
         with self._store.read() as tx:
             return tx.accounts.tokens(user_id)
+
+
+def check_user_name(name: str) -> None:
+    """Refuse a name that cannot be one.
+
+    Raises:
+        InvalidInputError: says what it may be made of.
+    """
+    if not USER_NAME_PATTERN.fullmatch(name):
+        raise InvalidInputError(
+            f"user name {name!r}: use 1 to 64 letters, digits or . _ @ -, starting with a letter or digit"
+        )
 
 
 def _is_valid(token: Token, user: User, now: datetime) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from al_service.domain.annotator_skill import Skill
 from al_service.domain.class_book import ClassBook
+from al_service.domain.invitations import Invitation
 from al_service.domain.model_kinds import ModelKind, PromotionAction
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import (
@@ -791,6 +792,39 @@ class AccountRows(Protocol):
         """Newest entries of the audit log first: {id, user, action, subject, details, at}."""
 
 
+class InvitationRows(Protocol):
+    """Links by which people join or choose a new password; see `loop.invitations`."""
+
+    def add(
+        self,
+        *,
+        role: Role,
+        user_id: int | None,
+        made_by_id: int,
+        note: str,
+        secret_hash: str,
+        uses_max: int,
+        expires_at: datetime,
+        now: datetime,
+    ) -> Invitation:
+        """Store a link's hash."""
+
+    def get(self, invitation_id: int) -> Invitation:
+        """The link, or NotFoundError."""
+
+    def find_by_hash(self, secret_hash: str) -> Invitation | None:
+        """The link with that hash (also used, expired and revoked ones), or None."""
+
+    def all(self, made_by_id: int | None = None) -> list[Invitation]:
+        """Links, newest first."""
+
+    def use(self, invitation_id: int, now: datetime) -> bool:
+        """Count one use; False when it is used up, expired or revoked. Of several at once no more win than may."""
+
+    def revoke(self, now: datetime, *, invitation_id: int | None = None, user_id: int | None = None) -> None:
+        """End this link, or every link that sets this person's password; one that was ended before keeps its time."""
+
+
 class Transaction(Protocol):
     """All rows, seen through one transaction."""
 
@@ -822,6 +856,8 @@ class Transaction(Protocol):
     def jobs(self) -> JobRows: ...
     @property
     def accounts(self) -> AccountRows: ...
+    @property
+    def invitations(self) -> InvitationRows: ...
 
 
 class Store(Protocol):

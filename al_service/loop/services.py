@@ -9,6 +9,7 @@ from al_service.loop.annotations import Annotations
 from al_service.loop.assignments import Assignments
 from al_service.loop.class_changes import ClassChanges
 from al_service.loop.examples import Examples
+from al_service.loop.invitations import Invitations
 from al_service.loop.jobs import JobLimits, Jobs
 from al_service.loop.lanes import Lanes
 from al_service.loop.models import Models
@@ -51,6 +52,7 @@ class Services:
     studies: Studies
     accounts: Accounts
     uploads: Uploads
+    invitations: Invitations
 
 
 def assemble(
@@ -87,5 +89,6 @@ def assemble(
         models=Models(store, clock),
         studies=Studies(store, jobs, clock),
         accounts=Accounts(store, clock),
+        invitations=Invitations(store, clock),
         uploads=Uploads(store, artifacts, clock, upload_limits),
     )

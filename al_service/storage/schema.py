@@ -81,6 +81,27 @@ ended_sessions = sa.Table(
     columns.index("ix_ended_sessions_ended_at", "ended_at"),
 )
 
+#: Links by which people join, or choose a new password (then user_id says whose). Only the hash of the secret is here.
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    columns.id_column(),
+    columns.state("role", Role),
+    columns.ref("users", nullable=True),
+    columns.ref("users", "made_by_id"),
+    columns.text("note"),
+    columns.key("secret_hash"),
+    columns.integer("uses"),
+    columns.integer("uses_max"),
+    columns.time("created_at"),
+    columns.time("expires_at"),
+    columns.time("revoked_at", nullable=True),
+    sa.UniqueConstraint("secret_hash"),
+    sa.CheckConstraint("uses BETWEEN 0 AND uses_max", name="uses_within"),
+    columns.index("ix_invitations_made_by_id", "made_by_id", "id"),
+    columns.index("ix_invitations_user_id", "user_id", where="user_id IS NOT NULL"),
+)
+
 audit_log = sa.Table(
     "audit_log",
     metadata,

@@ -13,6 +13,7 @@ from al_service.storage.class_changes import SqlClassRows
 from al_service.storage.engine import BUSY_TIMEOUT_S, Engines, checkout, create_engines
 from al_service.storage.examples import SqlExampleRows
 from al_service.storage.failures import DatabaseConflictError, DatabaseUnavailableError
+from al_service.storage.invitations import SqlInvitationRows
 from al_service.storage.jobs import SqlJobRows
 from al_service.storage.lanes import SqlLaneRows
 from al_service.storage.migrate import upgrade_schema, word_about_schema
@@ -44,6 +45,7 @@ class SqlTransaction:
         self.models = SqlModelRows(connection)
         self.jobs = SqlJobRows(connection)
         self.accounts = SqlAccountRows(connection)
+        self.invitations = SqlInvitationRows(connection)
 
 
 class SqlStore:

@@ -107,4 +107,5 @@ export function goToSignIn() {
   location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
 }
 
-const isSignIn = (method, path) => method === "POST" && path === "/session";
+/** What nobody has to be signed in for. */
+const isSignIn = (method, path) => method === "POST" && (path === "/session" || path.startsWith("/invitations/"));

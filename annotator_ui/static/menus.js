@@ -32,6 +32,7 @@ export function wireMenus(api, { page, beforeLeaving = async () => {} }) {
   wire("person", async (menu) => {
     menu.append(
       el("p", { class: "menu-note", text: `Signed in as ${document.body.dataset.user} (${document.body.dataset.role})` }),
+      may("engineer") && location.pathname !== "/people" ? el("a", { role: "menuitem", href: "/people", text: "Accounts" }) : "",
       el("button", { role: "menuitem", type: "button", text: "Sign out", on: { click: signOut } }),
     );
   });

@@ -51,9 +51,11 @@ def test_every_change_with_the_cookie_alone_needs_a_csrf_token(world):
     assert browser.post("/projects", {"name": "birds"}, headers={"X-CSRF-Token": csrf}).status_code == 201
 
 
-def test_only_signing_in_and_the_document_are_public():
+def test_only_signing_in_joining_and_the_document_are_public():
     assert [(route.method, route.path) for route in ROUTES if route.role is None] == [
         ("POST", "/session"),
+        ("POST", "/invitations/look"),
+        ("POST", "/invitations/accept"),
         ("GET", "/openapi.json"),
     ]
 

@@ -43,6 +43,9 @@ def test_what_is_open_to_everybody_is_no_more_than_this(site: Site) -> None:
         ("GET", "/version"),
         ("GET", f"{API_PREFIX}/openapi.json"),
         ("POST", f"{API_PREFIX}/session"),
+        ("GET", "/join"),
+        ("POST", f"{API_PREFIX}/invitations/look"),
+        ("POST", f"{API_PREFIX}/invitations/accept"),
     }
 
 
