@@ -29,6 +29,7 @@ ALLOWED = {
     "geometry": words("errors"),
     "learning": words("domain errors geometry images"),
     "acquisition": words("domain errors geometry"),
+    "insight": words("acquisition domain errors geometry learning"),
     "simulation": words("acquisition domain errors images ingest learning"),
     "loop": words("domain errors"),
     "storage": words("domain errors loop"),
@@ -41,8 +42,8 @@ ALLOWED = {
     "scheduler": words("errors loop"),
     "web_server": words("bootstrap settings"),
     "workers": words(
-        "acquisition bootstrap domain errors geometry images ingest job_queue learning loop settings simulation "
-        "storage supervisor"
+        "acquisition bootstrap domain errors geometry images ingest insight job_queue learning loop settings "
+        "simulation storage supervisor"
     ),
     "cli": words(
         "bootstrap domain errors ingest job_queue learning loop rehearsal scheduler settings simulation supervisor "
@@ -58,6 +59,7 @@ FORBIDDEN = {
     "geometry": {"flask", "redis", "rq", "sqlalchemy"},
     "learning": {"flask", "redis", "rq", "sqlalchemy"},
     "acquisition": {"flask", "redis", "rq", "sqlalchemy"},
+    "insight": {"flask", "redis", "rq", "sqlalchemy"},
     "simulation": {"flask", "redis", "rq", "sqlalchemy"},
     "loop": {"flask", "redis", "rq", "sqlalchemy", "torch"},
     "storage": {"flask", "torch"},
