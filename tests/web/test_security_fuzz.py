@@ -35,7 +35,7 @@ CHECKED = CHECKS.get_by_names(
 #: Also of answers to what the document forbids.
 REFUSED = [*CHECKED, *CHECKS.get_by_names(["negative_data_rejection"])]
 FEW = settings(
-    max_examples=6,
+    max_examples=4,
     derandomize=True,
     database=None,
     deadline=None,
