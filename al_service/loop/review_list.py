@@ -81,7 +81,7 @@ class ReviewList:
         with self._store.read() as tx:
             sample = tx.samples.get(sample_id)
             if sample.split is Split.EVALUATION and not evaluation:
-                raise NotFoundError(f"no sample {sample_id}", sample=sample_id)
+                raise NotFoundError(f"no sample with id {sample_id}", sample=sample_id)
             return tx.review_list.log(sample_id)
 
 

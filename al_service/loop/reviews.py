@@ -84,9 +84,7 @@ class Reviews:
             for verdict in verdicts:
                 try:
                     if tx.samples.get(verdict.sample_id).project_id != project.id:
-                        raise NotFoundError(
-                            f"no sample {verdict.sample_id} in {project.name}", sample=verdict.sample_id
-                        )
+                        raise NotFoundError(f"no sample with id {verdict.sample_id}", sample=verdict.sample_id)
                     found.append(give(tx, verdict, user, now, evaluation=evaluation))
                 except (ConflictError, NotFoundError, InvalidInputError) as error:
                     found.append(error)
@@ -141,7 +139,7 @@ def locked_sample(tx: Transaction, sample_id: int, *, evaluation: bool) -> Sampl
     tx.projects.lock(tx.samples.get(sample_id).project_id)
     sample = tx.samples.get(sample_id)
     if sample.split is Split.EVALUATION and not evaluation:
-        raise NotFoundError(f"no sample {sample_id}", sample=sample_id)
+        raise NotFoundError(f"no sample with id {sample_id}", sample=sample_id)
     return sample
 
 

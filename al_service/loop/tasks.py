@@ -141,7 +141,7 @@ def _sample(tx: Transaction, project: Project, sample_id: int, *, evaluation: bo
     sample = tx.samples.get(sample_id)
     hidden = sample.split is Split.EVALUATION and not evaluation
     if sample.project_id != project.id or hidden:
-        raise NotFoundError(f"no sample {sample_id} in {project.name}", sample=sample_id)
+        raise NotFoundError(f"no sample with id {sample_id}", sample=sample_id)
     if sample.state in (SampleState.FLAGGED, SampleState.SKIPPED):
         raise InvalidInputError(f"sample {sample_id} is {sample.state}; put it back first", sample=sample_id)
     return sample

@@ -111,7 +111,7 @@ def test_images_kept_aside_are_for_engineers(loop: Loop, rita: User) -> None:
         aside = NewSample("aside.png", "f" * 64, 8, 8, "PNG", 9, Split.EVALUATION)
         [sample_id] = tx.samples.add_many(project.id, [aside], loop.clock())
     assert sample_id is not None
-    with pytest.raises(NotFoundError, match=f"no sample {sample_id}"):
+    with pytest.raises(NotFoundError, match=f"no sample with id {sample_id}"):
         judge(loop, rita, sample_id, "cat")
     given = loop.services.reviews.label(Verdict(sample_id, "cat", 0, "k"), rita, evaluation=True)
     assert given.sample.class_name == "cat"
