@@ -52,6 +52,10 @@ def make_pages(services: Services, settings: Settings) -> Pages:
         may = {"may_engineer": _role().covers(Role.ENGINEER), "may_review": _role().covers(Role.REVIEWER)}
         return render_template("board.html", project=_find(services, name), **may)
 
+    @pages.page("/projects/<name>/review", role=Role.REVIEWER)
+    def review(name: str) -> str:
+        return render_template("review.html", project=_find(services, name))
+
     _add_image_pages(pages, services)
     _add_account_pages(pages)
     _add_study_pages(pages, services)

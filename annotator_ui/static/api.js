@@ -2,9 +2,10 @@
 
 /** The server answered, with an error. */
 export class ApiError extends Error {
-  /** @param {number} status @param {string} code @param {string} message @param {number|null} retryAfterS */
-  constructor(status, code, message, retryAfterS) {
+  /** @param {number} status @param {string} code @param {string} message @param {number|null} retryAfterS @param {Record<string, any>} [details] */
+  constructor(status, code, message, retryAfterS, details = {}) {
     super(message);
+    this.details = details;
     this.status = status;
     this.code = code;
     this.retryAfterS = retryAfterS;
@@ -48,7 +49,7 @@ export function createApi(person = document.body.dataset.user, base = "/api/v1")
     if (response.ok) return data;
     const said = data?.error ?? {};
     const after = Number(response.headers.get("Retry-After"));
-    throw new ApiError(response.status, said.code ?? "", said.message ?? `the server answered ${response.status}`, after > 0 ? after : null);
+    throw new ApiError(response.status, said.code ?? "", said.message ?? `the server answered ${response.status}`, after > 0 ? after : null, said.details);
   }
 
   /** @param {string} method @param {string} path @param {any} [body] @param {{headers?: Record<string,string>, timeoutMs?: number}} [more] */

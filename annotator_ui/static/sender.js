@@ -1,8 +1,7 @@
 // Sends what waits in the outbox, one after the other, until the server has it. Nothing here ever drops an answer.
 
-import { ApiError, UnreachableError } from "./api.js";
-
-const BACKOFF_S = [1, 2, 4, 8, 15];
+import { ApiError } from "./api.js";
+import { pauseMs, whatFailed } from "./retry.js";
 
 /**
  * @typedef {import("./outbox.js").Entry} Entry
@@ -118,29 +117,23 @@ export function createSender(api, box, events) {
   }
 
   async function failed(entry, error) {
-    if (error instanceof UnreachableError) {
-      // A browser that knows it is offline never opened a connection; otherwise the server may have heard it.
-      if (navigator.onLine) entry.tried = true;
-      return wait(navigator.onLine ? "server" : "offline");
-    }
-    if (!(error instanceof ApiError)) throw error;
-    entry.tried = true;
-    if (error.status === 401) {
+    const failure = whatFailed(error);
+    if (failure.heard) entry.tried = true;
+    if (failure.wait === "signed_out") {
       problem = "signed_out";
       events.changed();
       return false;
     }
-    if (error.status >= 500 || error.status === 429 || error.status === 408 || error.code.includes("csrf")) return wait("server", error.retryAfterS);
+    if (failure.wait) return wait(failure.wait, failure.seconds);
     await refuse(entry, error.message);
     return true;
   }
 
-  /** @param {Problem} why @param {number|null} [seconds] */
-  function wait(why, seconds = null) {
+  /** @param {Problem} why @param {number|null} seconds */
+  function wait(why, seconds) {
     problem = why;
-    const base = seconds ?? BACKOFF_S[Math.min(failures, BACKOFF_S.length - 1)];
+    timer = setTimeout(run, pauseMs(failures, seconds));
     failures += 1;
-    timer = setTimeout(run, base * 1000 * (1 + Math.random() * 0.2));
     events.changed();
     return false;
   }
