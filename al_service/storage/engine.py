@@ -20,6 +20,7 @@ BUSY_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 60.0
 IDLE_IN_TRANSACTION_TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 10
+PINGED_AFTER_S = 1.0
 SQLITE_CACHE_KIB = 32_768
 
 
@@ -123,10 +124,10 @@ def _postgres_engines(url: sa.URL, pool_size: int) -> Engines:
         url,
         pool_size,
         isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "al_service"},
     )
     sa.event.listen(writer, "connect", _postgres_connected)
+    _ping_after_idling(writer)
     translate_failures(writer, name, writing=True)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return Engines(name, writer, reader, False)
@@ -139,12 +140,34 @@ def _postgres_connected(connection: Any, _record: object) -> None:
         "synchronous_commit": "on",
         "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
         "lock_timeout": f"{BUSY_TIMEOUT_S:.0f}s",
+        # The queue's statements look at a few rows of large tables: compiling them takes longer than running them.
+        "jit": "off",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_S:.0f}s",
     }
     with connection.cursor() as cursor:
         for key, value in settings.items():
             cursor.execute(f"SET SESSION {key} = '{value}'")
     connection.commit()
+
+
+def _ping_after_idling(engine: sa.Engine) -> None:
+    """Replace a connection that broke while nobody used it, before somebody is given it.
+
+    SQLAlchemy's own pre-ping asks at every checkout, which is a round trip of each request.
+    """
+
+    @sa.event.listens_for(engine, "checkin")
+    def _given_back(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkout")
+    def _taken(connection: Any, record: Any, _fairy: Any) -> None:
+        if time.monotonic() - record.info.get("idle_since", time.monotonic()) < PINGED_AFTER_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.DisconnectionError from error
 
 
 def checkout(engine: sa.Engine, name: str) -> sa.Connection:

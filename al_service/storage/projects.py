@@ -1,7 +1,10 @@
 """Projects and their classes in SQL."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,6 +16,22 @@ from al_service.storage.dialect import insert_into, is_postgres, wait_for
 from al_service.storage.schema import class_aliases, classes, projects
 
 CLASS_NAMES_SHOWN = 20
+#: A project with its classes, a row for each. The settings come as their text, which `_config` reads once, not once for
+#: every class and every lease.
+WITH_CLASSES = (
+    sa.select(
+        *(column for column in projects.c if column.name != "config"),
+        sa.cast(projects.c.config, sa.Text).label("config_text"),
+        classes.c.id.label("class_id"),
+        classes.c.name.label("class_name"),
+        classes.c.position,
+    )
+    .select_from(projects)
+    .outerjoin(classes, (classes.c.project_id == projects.c.id) & classes.c.retired_at.is_(None))
+    .order_by(projects.c.id, classes.c.position)
+)
+# Made once, because every lease needs it. Parameter: wanted.
+BY_NAME = WITH_CLASSES.where(projects.c.name == sa.bindparam("wanted"))
 
 
 class SqlProjectRows:
@@ -35,18 +54,18 @@ class SqlProjectRows:
 
     def find(self, name: str) -> Project | None:
         """The project of that name (archived ones too), or None."""
-        return next(iter(self._read(projects.c.name == name)), None)
+        return next(iter(self._read(BY_NAME, {"wanted": name})), None)
 
     def get(self, project_id: int) -> Project:
         """The project, or NotFoundError."""
-        found = self._read(projects.c.id == project_id)
+        found = self._read(WITH_CLASSES.where(projects.c.id == project_id))
         if not found:
             raise NotFoundError(f"no project with id {project_id}", project=project_id)
         return found[0]
 
     def all(self, *, archived: bool = False) -> list[Project]:
         """Projects by name (by code point, on both databases); archived ones only when asked."""
-        found = self._read(sa.true() if archived else projects.c.archived_at.is_(None))
+        found = self._read(WITH_CLASSES if archived else WITH_CLASSES.where(projects.c.archived_at.is_(None)))
         return sorted(found, key=lambda project: project.name)
 
     def find_locked(self, name: str) -> Project | None:
@@ -56,16 +75,10 @@ class SqlProjectRows:
             self._connection.execute(here.with_for_update(key_share=True))
         return self.find(name)
 
-    def _read(self, condition: "sa.ColumnElement[bool]") -> list[Project]:
-        statement = (
-            sa.select(projects, classes.c.id.label("class_id"), classes.c.name.label("class_name"), classes.c.position)
-            .outerjoin(classes, (classes.c.project_id == projects.c.id) & classes.c.retired_at.is_(None))
-            .where(condition)
-            .order_by(projects.c.id, classes.c.position)
-        )
+    def _read(self, statement: "sa.Select[Any]", values: dict[str, str] | None = None) -> list[Project]:
         heads: dict[int, sa.Row[tuple[object, ...]]] = {}
         infos: dict[int, list[ClassInfo]] = {}
-        for row in self._connection.execute(statement):
+        for row in self._connection.execute(statement, values):
             heads[row.id] = row
             known = infos.setdefault(row.id, [])
             if row.class_id is not None:
@@ -75,7 +88,7 @@ class SqlProjectRows:
                 id=row.id,
                 name=row.name,
                 classes=tuple(infos[row.id]),
-                config=ProjectConfig.from_json(row.config),
+                config=_config(row.config_text),
                 created_at=row.created_at,
                 archived_at=row.archived_at,
             )
@@ -123,6 +136,12 @@ class SqlProjectRows:
         done = self._connection.execute(sa.update(projects).where(projects.c.id == project_id).values(values))
         if done.rowcount == 0:
             raise NotFoundError(f"no project with id {project_id}", project=project_id)
+
+
+@lru_cache(maxsize=256)
+def _config(text: str) -> ProjectConfig:
+    """Settings from their stored text; they are read at every lease and hardly ever changed."""
+    return ProjectConfig.from_json(json.loads(text))
 
 
 def class_ids(connection: sa.Connection, project_id: int) -> dict[str, int]:

@@ -254,7 +254,7 @@ class TestSqlite:
 class TestPostgres:
     def test_settings(self, postgres_server: PostgresServer) -> None:
         store = SqlStore(postgres_server.create_database("settings", template="migrated"))
-        names = ("synchronous_commit", "statement_timeout", "lock_timeout", "TimeZone", "transaction_isolation")
+        names = ("synchronous_commit", "statement_timeout", "lock_timeout", "jit", "TimeZone", "transaction_isolation")
         with store._writing() as connection:
             found = {name: connection.exec_driver_sql(f"SHOW {name}").scalar() for name in names}
         store.close()
@@ -262,6 +262,7 @@ class TestPostgres:
             "synchronous_commit": "on",
             "statement_timeout": "1min",
             "lock_timeout": "30s",
+            "jit": "off",
             "TimeZone": "UTC",
             "transaction_isolation": "read committed",
         }
@@ -304,6 +305,34 @@ class TestPostgres:
             tx.projects.all()
         with store.read() as tx:
             assert tx.projects.all() == []
+        store.close()
+
+    def test_a_connection_that_broke_while_it_was_idle_is_replaced_unnoticed(
+        self, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine, "PINGED_AFTER_S", 0)
+        store = SqlStore(postgres_server.create_database("idle", template="migrated"))
+        for use in (store.read, store.write):
+            with use() as tx:
+                assert tx.projects.all() == []
+            postgres_server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'idle'")
+            with use() as tx:
+                assert tx.projects.all() == []
+        store.close()
+
+    def test_a_connection_in_use_is_not_asked_whether_it_lives(
+        self, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine, "PINGED_AFTER_S", 3600)
+        store = SqlStore(postgres_server.create_database("busy", template="migrated"))
+        with store.read() as tx:
+            tx.projects.all()
+        pings: list[object] = []
+        store._engines.writer.dialect.do_ping = pings.append
+        for _ in range(3):
+            with store.write() as tx:
+                tx.projects.all()
+        assert pings == []
         store.close()
 
 
