@@ -17,6 +17,7 @@ from al_service.api.meters import Meters
 from al_service.api.round_cards import RoundCards
 from al_service.api.round_classes import RoundClasses
 from al_service.api.sign_in_limit import LinkLimit, SignInLimit
+from al_service.api.similar_files import SimilarFiles
 from al_service.domain.records import User
 from al_service.domain.states import Role
 from al_service.loop.accounts import Principal
@@ -46,6 +47,7 @@ class Context:
     meters: Meters
     round_classes: RoundClasses
     round_cards: RoundCards
+    similar_files: SimilarFiles
     sign_in_limit: SignInLimit
     link_limit: LinkLimit
     broker: Kept[BrokerFacts]

@@ -33,7 +33,7 @@ ROUTES = Routes()
 def show_sample(call: Call, sample_id: int) -> Reply:
     """Facts of a sample; project, external_id, split, state, class_name and metadata only for reviewers and above."""
     with call.services.store.read() as tx:
-        sample = _visible(tx, call, sample_id)
+        sample = visible(tx, call, sample_id)
         project = tx.projects.get(sample.project_id)
     if call.covers(Role.REVIEWER):
         return Reply(SampleAnswer(sample=sample_detail(sample, project)))
@@ -48,7 +48,7 @@ def show_image(call: Call, sample_id: int, query: ImageQuery) -> Response:
     if query.size is not None and query.size not in IMAGE_SIZES:
         raise InvalidInputError(f"size={query.size} is not one of {', '.join(map(str, IMAGE_SIZES))}", size=query.size)
     with call.services.store.read() as tx:
-        sample = _visible(tx, call, sample_id)
+        sample = visible(tx, call, sample_id)
     response = Response()
     response.set_etag(sample.sha256 if query.size is None else f"{sample.sha256}-{query.size}")
     if not request.if_none_match.contains_weak(response.get_etag()[0] or ""):
@@ -66,7 +66,7 @@ def _bytes(call: Call, sample: Sample, size: int | None) -> tuple[bytes, str]:
     return images.thumbnail(data, size, pixels_max=call.context.settings.image_pixels_max)
 
 
-def _visible(tx: Transaction, call: Call, sample_id: int) -> Sample:
+def visible(tx: Transaction, call: Call, sample_id: int) -> Sample:
     """The sample, unless it is kept for evaluation and the caller was not asked for it: then it counts as not there."""
     sample = tx.samples.get(sample_id)
     if sample.split is not Split.EVALUATION or call.covers(Role.ENGINEER):

@@ -4,7 +4,7 @@ A lease lasts minutes, is renewed by the page's heartbeat and released when the 
 selection and slot is a database constraint; the code here only has to be fair.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from al_service.domain.states import AssignmentState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.batches import open_reserve
 from al_service.loop.gold import with_gold
+from al_service.loop.look_alikes import in_groups
 from al_service.loop.ports import Store, Transaction
 from al_service.loop.progress import WhyEmpty, why_empty
 
@@ -44,8 +45,9 @@ class Assignments:
         self._clock = clock
         self._ttl = timedelta(seconds=lease_ttl_s)
 
-    def lease_next(self, project_name: str, user: User, count: int) -> Lease:
-        """Hold up to `count` samples for this person: what they already hold first, then the next free ones.
+    def lease_next(self, project_name: str, user: User, count: int, *, look_alike: bool = False) -> Lease:
+        """Hold up to `count` samples for this person: what they already hold first, then the next free ones; with
+        `look_alike` those by groups of look-alikes, as `in_groups` says.
 
         What is held is renewed when a third of its time is over, so that asking often writes little.
 
@@ -63,7 +65,7 @@ class Assignments:
             project = locked_project(tx, project_name)
             tx.queue.expire(now, project.id)
             held = self._renew_held(tx, project, user, now)[:count]
-            offers = _free_for(tx, project, user, count - len(held))
+            offers = _free_for(tx, project, user, count - len(held), beside=held if look_alike else None)
             held += tx.queue.add_assignments(offers, user.id, now + self._ttl, now)
             reason = None if held else why_empty(tx, project, user)
         return Lease(project, tuple(held), reason)
@@ -109,8 +111,13 @@ class Assignments:
             return tx.queue.expire(now)
 
 
-def _free_for(tx: Transaction, project: Project, user: User, wanted: int) -> list[Offer]:
-    """Up to `wanted` selections that this person may be given now; the reserve makes up for what the batch lacks."""
+def _free_for(
+    tx: Transaction, project: Project, user: User, wanted: int, *, beside: Sequence[Assignment] | None
+) -> list[Offer]:
+    """Up to `wanted` selections that this person may be given now; the reserve makes up for what the batch lacks.
+
+    beside: what the person holds, where look-alikes of it and of each other are wanted; None: one by one.
+    """
     if wanted < 1:
         return []
     skipped = project.config.skip_policy != "others_only"
@@ -118,6 +125,8 @@ def _free_for(tx: Transaction, project: Project, user: User, wanted: int) -> lis
     # Again as long as it helps: what was opened may be something that this very person has answered already.
     while len(found) < wanted and open_reserve(tx, project, wanted - len(found)):
         found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)
+    if beside is not None:
+        found = in_groups(tx, project, user, found, beside, wanted)
     return with_gold(tx, project, user, found)
 
 

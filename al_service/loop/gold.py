@@ -34,5 +34,10 @@ def _is_drawn(project: Project, user: User, selection: Selection) -> bool:
 
 
 def _ask(tx: Transaction, gold: Gold, user: User, beside: Selection) -> Selection:
-    reason = {"code": "random", "round": beside.round_number, "rank": beside.rank}
+    reason = {
+        "code": "random",
+        "round": beside.round_number,
+        "rank": beside.rank,
+        "look_alike": beside.look_alike,
+    }
     return tx.lanes.add(gold.sample, Lane.GOLD, answers=1, turn=0, user_id=user.id, reason=reason)

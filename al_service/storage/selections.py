@@ -133,6 +133,15 @@ def _offered(*parts: "sa.Select[Any]") -> "sa.Select[Any]":
 
 FRESH = _offered(BY_HAND, MAY_BE_GIVEN.where(~_has_answer(*ANSWERS)))
 ONLY_SKIPPED = selections.c.sample_id.in_(SKIPPED_SAMPLES) & ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
+#: The statement of `free_of_group`; parameters: also round_id, look_alike.
+OF_GROUP = _offered(
+    MAY_BE_GIVEN.where(
+        ~_has_answer(*ANSWERS),
+        selections.c.round_id == sa.bindparam("round_id", type_=ID),
+        selections.c.look_alike == sa.bindparam("look_alike", type_=ID),
+        selections.c.turn == 0,
+    )
+)
 SKIPPED = _offered(
     MINE_TO_GIVE.where(is_(selections.c.lane, Lane.TASK), selections.c.overlap > LEASE_COUNT + ANSWER_COUNT)
     .where(ONLY_SKIPPED, selections.c.sample_id.not_in(IN_OWN_HANDS))
@@ -303,6 +312,16 @@ class SqlSelectionRows:
             values["limit"] = limit - len(found)
             found = [*found, *self._connection.execute(SKIPPED, values)]
         return [Offer(selection_from(row), sample_from(row)) for row in found]
+
+    def free_of_group(self, project_id: int, user_id: int, round_id: int, look_alike: int, limit: int) -> list[Offer]:
+        """As `free_selections`, of one group of look-alikes; those that were moved back, skipped or answered by this
+        person are left out.
+
+        Cost: one row of an index for each open selection of the project's rounds.
+        """
+        group = {"round_id": round_id, "look_alike": look_alike}
+        values = {"project_id": project_id, "user_id": user_id, "limit": limit, **group}
+        return [Offer(selection_from(row), sample_from(row)) for row in self._connection.execute(OF_GROUP, values)]
 
     def open_count(self, project_id: int) -> int:
         """Open selections of the project, evaluation ones included, gold aside."""

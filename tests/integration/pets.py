@@ -1,5 +1,7 @@
 """A project `pets` whose rounds are run by hand up to the people: what the tests of the queue stand on."""
 
+from itertools import zip_longest
+
 from al_service.domain.records import Annotation, Assignment, Chosen, NewSample, User
 from al_service.domain.states import AnnotationKind, JobKind, SampleState, Split, Stage
 from al_service.loop.annotations import Answer
@@ -10,9 +12,9 @@ CLASSES = ("cat", "dog", "bird")
 SAMPLES = 12
 
 
-def fill(loop: Loop, batch: int = 6, reserve: int = 0, **settings: object) -> list[int]:
+def fill(loop: Loop, batch: int = 6, reserve: int = 0, groups: str = "", **settings: object) -> list[int]:
     """A project `pets` with twelve samples and a round waiting for people: its batch are the first samples, in order,
-    its reserve those that follow.
+    its reserve those that follow; groups: as in `choose`.
     """
     services = loop.services
     values = {"labels_per_round": batch, "auto_start": False, **settings}
@@ -20,23 +22,26 @@ def fill(loop: Loop, batch: int = 6, reserve: int = 0, **settings: object) -> li
     samples = [NewSample(f"{n}.png", f"{n:064x}", 8, 8, "PNG", 100, Split.POOL) for n in range(SAMPLES)]
     with services.store.write() as tx:
         ids = [one for one in tx.samples.add_many(project.id, samples, loop.clock()) if one is not None]
-    ask(loop, ids[:batch], ids[batch : batch + reserve])
+    ask(loop, ids[:batch], ids[batch : batch + reserve], groups)
     return ids
 
 
-def ask(loop: Loop, sample_ids: list[int], reserve: list[int] | None = None) -> None:
-    """Run a round by hand up to the people, with these samples chosen and those in reserve."""
+def ask(loop: Loop, sample_ids: list[int], reserve: list[int] | None = None, groups: str = "") -> None:
+    """Run a round by hand up to the people, with these samples chosen and those in reserve; groups: as in `choose`."""
     assert loop.services.rounds.start("pets")[1]
-    choose(loop, sample_ids, reserve)
+    choose(loop, sample_ids, reserve, groups)
 
 
-def choose(loop: Loop, sample_ids: list[int], reserve: list[int] | None = None) -> None:
-    """Bring the running round up to the people, with these samples chosen and those in reserve."""
+def choose(loop: Loop, sample_ids: list[int], reserve: list[int] | None = None, groups: str = "") -> None:
+    """Bring the running round up to the people, with these samples chosen and those in reserve.
+
+    groups: a digit for each in that order, the group of look-alikes that it is in; "-": in none.
+    """
     services = loop.services
     record = services.rounds.all("pets")[-1]
     picks = [
-        Chosen(sample_id, rank, None, {"code": "random"})
-        for rank, sample_id in enumerate([*sample_ids, *(reserve or [])])
+        Chosen(sample_id, rank, None, {"code": "random"}, look_alike=int(group) if group.isdigit() else None)
+        for rank, (sample_id, group) in enumerate(zip_longest([*sample_ids, *(reserve or [])], groups, fillvalue="-"))
     ]
     chosen, ahead = picks[: len(sample_ids)], picks[len(sample_ids) :]
     for kind, stage, result in (
