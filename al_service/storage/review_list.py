@@ -1,7 +1,7 @@
 """What reviewers look through, in SQL: one walk along an index gives candidates, the other filters pick among them.
 
 However large the project, a page looks at LOOKED_MAX candidates at most and says where to go on. Every kind of list has
-an index that leads to its first rows, so without further filters a page looks at what it shows and one more.
+an index that leads to its first rows, so without further filters a page looks at little more than it shows.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ from al_service.storage.schema import (
 )
 
 #: Candidates that one page looks at, at most.
-LOOKED_MAX = 4000
+LOOKED_MAX = 2000
 PLACE = "place_"
 ID_MAX = 2**63 - 1
 STATE_OF = {ReviewKind.FLAGGED: SampleState.FLAGGED, ReviewKind.SKIPPED: SampleState.SKIPPED}
@@ -75,20 +75,21 @@ class Walk:
     def step(self, after: Place | None, block: int) -> Select:
         """The next `block` rows behind that place.
 
-        The prefix is a range and part of the order, not an equality: only so can the index named here, and no other one
-        of the table, give that order. (Else PostgreSQL walks from the newest row of all projects, and hopes.)
+        The last column of the prefix is a range and part of the order, not an equality: only so can the index named
+        here, and no other one of the table, give that order. (Else PostgreSQL walks from the newest row of all
+        projects, and hopes.)
         """
-        first = [column for column, _ in self.prefix]
-        whole = [*first, *self.places]
-        lowest = [sa.literal(value, column.type) for column, value in self.prefix]
-        behind = [sa.literal(value, ID) for value in after or (ID_MAX,) * len(self.places)]
+        *equal, (last, value) = self.prefix
+        behind = [sa.literal(number, ID) for number in after or (ID_MAX,) * len(self.places)]
         named = [column.label(f"{PLACE}{at}") for at, column in enumerate(self.places)]
-        here = (sa.tuple_(*first) >= sa.tuple_(*lowest)) if len(first) > 1 else (first[0] >= lowest[0])
+        in_order = (last, *self.places)
+        lowest = sa.literal(value, last.type)
+        here = [column == fixed for column, fixed in equal]
         steps = sa.select(*named, self.sample_id.label("sample_id"))
-        steps = steps.where(here, sa.tuple_(*whole) < sa.tuple_(*lowest, *behind))
+        steps = steps.where(*here, last >= lowest, sa.tuple_(*in_order) < sa.tuple_(lowest, *behind))
         if self.only is not None:
             steps = steps.where(self.only)
-        return steps.order_by(*(column.desc() for column in whole)).limit(block)
+        return steps.order_by(*(column.desc() for column in in_order)).limit(block)
 
 
 def candidates(
@@ -196,11 +197,11 @@ class SqlReviewListRows:
     ) -> ReviewPage:
         """At most `limit` samples behind that place.
 
-        Cost: without further filters than the walk's own one block of `limit` + 1 rows along an index; else at most
-        LOOKED_MAX of them.
+        Cost: without further filters than the walk's own one block of little more than `limit` rows along an index;
+        else blocks of more and more, LOOKED_MAX rows and one block at most.
         """
         found: list[int] = []
-        place, looked, block = after, 0, limit + 1
+        place, looked, block = after, 0, limit + limit // 4 + 1
         while looked < LOOKED_MAX:
             rows = self._connection.execute(candidates(project_id, wanted, splits, place, block)).all()
             for row in rows:
