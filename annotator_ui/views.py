@@ -67,7 +67,9 @@ def make_pages(services: Services, settings: Settings) -> Pages:
 
     @pages.app_context_processor
     def person() -> dict[str, object]:
-        return {"user_name": _user_name(), "user_role": str(_role()) if _user_name() else ""}
+        name = _user_name()
+        own = services.own_settings.get(current_user.id) if name else {}
+        return {"user_name": name, "user_role": str(_role()) if name else "", "own": own}
 
     return pages
 
@@ -80,6 +82,10 @@ def _add_account_pages(pages: Pages) -> None:
         may_manage = _role().covers(Role.ADMIN)
         roles = list(Role) if may_manage else list(ENGINEERS_INVITE)
         return render_template("accounts.html", may_manage=may_manage, roles=roles)
+
+    @pages.page("/settings", role=Role.VIEWER)
+    def settings() -> str:
+        return render_template("settings.html")
 
     @pages.page("/join", role=None)
     def join() -> str:

@@ -181,6 +181,20 @@ class SampleAnswer(Answer):
     sample: SampleDetailFields | SampleFields
 
 
+class OwnKeysFields(Answer):
+    """Keys that differ from the standard: by action, and by the class's position; "" for none."""
+
+    actions: dict[str, str]
+    classes: dict[str, str]
+
+
+class OwnSettingsAnswer(Answer):
+    """What the caller has set for themselves; null for what was never set."""
+
+    theme: str | None
+    keys: OwnKeysFields | None
+
+
 class AccountFields(UserFields):
     """A person, for admins."""
 

@@ -13,6 +13,7 @@ from al_service.api import (
     invitation_routes,
     lane_routes,
     model_routes,
+    own_settings_routes,
     people_routes,
     project_routes,
     queue_routes,
@@ -93,6 +94,7 @@ def all_routes() -> Routes:
         similar_routes,
         account_routes,
         invitation_routes,
+        own_settings_routes,
         audit_routes,
     )
     routes = Routes(route for module in modules for route in module.ROUTES)

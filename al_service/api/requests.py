@@ -1,6 +1,6 @@
 """What callers send, as models: JSON bodies are strict (no "5" for 5, no unknown keys), query strings are text."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -134,6 +134,25 @@ class InvitationBody(Body):
     days: float = 7
     uses: int = 1
     note: str = Field("", max_length=200)
+
+
+OwnKeys = Annotated[
+    dict[Annotated[str, Field(max_length=40)], Annotated[str, Field(max_length=40)]], Field(max_length=3000)
+]
+
+
+class OwnKeysBody(Body):
+    """Keys that differ from the standard: by action, and by the class's position; "" for none."""
+
+    actions: OwnKeys = {}
+    classes: OwnKeys = {}
+
+
+class OwnSettingsBody(Body):
+    """What to set; null leaves it as it is."""
+
+    theme: Literal["system", "light", "dark"] | None = None
+    keys: OwnKeysBody | None = None
 
 
 class SecretBody(Body):

@@ -825,6 +825,16 @@ class InvitationRows(Protocol):
         """End this link, or every link that sets this person's password; one that was ended before keeps its time."""
 
 
+class OwnSettingRows(Protocol):
+    """What people have set for themselves: theme, keys."""
+
+    def get(self, user_id: int) -> dict[str, Any]:
+        """What this person has set; empty when nothing."""
+
+    def put(self, user_id: int, values: dict[str, Any], now: datetime) -> None:
+        """Replace it."""
+
+
 class Transaction(Protocol):
     """All rows, seen through one transaction."""
 
@@ -856,6 +866,8 @@ class Transaction(Protocol):
     def jobs(self) -> JobRows: ...
     @property
     def accounts(self) -> AccountRows: ...
+    @property
+    def own_settings(self) -> OwnSettingRows: ...
     @property
     def invitations(self) -> InvitationRows: ...
 

@@ -13,6 +13,7 @@ from al_service.loop.invitations import Invitations
 from al_service.loop.jobs import JobLimits, Jobs
 from al_service.loop.lanes import Lanes
 from al_service.loop.models import Models
+from al_service.loop.own_settings import OwnSettings
 from al_service.loop.people import People
 from al_service.loop.ports import Artifacts, JobQueue, Store
 from al_service.loop.projects import Projects
@@ -53,6 +54,7 @@ class Services:
     accounts: Accounts
     uploads: Uploads
     invitations: Invitations
+    own_settings: OwnSettings
 
 
 def assemble(
@@ -90,5 +92,6 @@ def assemble(
         studies=Studies(store, jobs, clock),
         accounts=Accounts(store, clock),
         invitations=Invitations(store, clock),
+        own_settings=OwnSettings(store, clock),
         uploads=Uploads(store, artifacts, clock, upload_limits),
     )

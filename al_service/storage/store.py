@@ -18,6 +18,7 @@ from al_service.storage.jobs import SqlJobRows
 from al_service.storage.lanes import SqlLaneRows
 from al_service.storage.migrate import upgrade_schema, word_about_schema
 from al_service.storage.models import SqlModelRows
+from al_service.storage.own_settings import SqlOwnSettingRows
 from al_service.storage.people import SqlPeopleRows
 from al_service.storage.projects import SqlProjectRows
 from al_service.storage.queue import SqlQueueRows
@@ -46,6 +47,7 @@ class SqlTransaction:
         self.jobs = SqlJobRows(connection)
         self.accounts = SqlAccountRows(connection)
         self.invitations = SqlInvitationRows(connection)
+        self.own_settings = SqlOwnSettingRows(connection)
 
 
 class SqlStore:

@@ -48,6 +48,7 @@ export function createPlot(box, plotlyUrl) {
   }
 
   document.addEventListener("themechange", draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   return {
     /** Draw; without a figure the words stand in its place. @param {Figure|null} fresh @param {string} [text] */
     show(fresh, text = "") { [figure, instead] = [fresh, text]; return draw(); },

@@ -1,4 +1,5 @@
-// The keys that a person has changed: kept in this browser, the same in every project, classes by their position.
+// The keys that a person has changed: the same in every project and browser, classes by their position. What the server
+// has comes with the page; the copy in this browser counts while it holds changes that are not sent yet.
 
 import { createKeyMap } from "./keys.js";
 
@@ -6,7 +7,11 @@ const NOTHING = { actions: {}, classes: {} };
 
 /** @param {string} name @returns {import("./keys.js").OwnKeys} */
 function read(name) {
-  try { return { ...NOTHING, ...JSON.parse(localStorage.getItem(name) ?? "{}") }; } catch { return NOTHING; }
+  try {
+    const { ownKeys, user } = document.body.dataset;
+    if (ownKeys && !localStorage[`al-unsent:${user}`]) localStorage[name] = ownKeys;
+    return { ...NOTHING, ...JSON.parse(localStorage.getItem(name) ?? "{}") };
+  } catch { return NOTHING; }
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { el, openDialog, setText } from "./dom.js";
 import { ACTIONS, CLASS_KEYS, FIXED, capOf, keyName } from "./keys.js";
+import { sendSettings } from "./own_settings.js";
 
 const NAMED = ["backspace", "delete", "insert", "home", "end", "pageup", "pagedown", "arrowleft", "arrowright", "arrowup", "arrowdown"];
 const SHOWN_CLASSES = CLASS_KEYS.length;
@@ -18,7 +19,7 @@ export function createKeysDialog(store, classes) {
   const many = el("p", { class: "quiet small", text: `The first ${SHOWN_CLASSES} classes and those with a key of yours are listed; the others are found by typing.`, hidden: classes.length <= SHOWN_CLASSES });
   const dialog = /** @type {HTMLDialogElement} */ (el("dialog", { class: "dialog keys-dialog", id: "keys-dialog", "aria-labelledby": "keys-title" },
     el("div", { class: "dialog-head" }, el("h2", { id: "keys-title", text: "Your keys" }), el("button", { class: "icon-button", type: "button", "aria-label": "Close", "data-close": true }, el("span", { class: "cap", text: "Esc" }))),
-    el("p", { class: "quiet", text: "Choose a line, then press its new key. Kept in this browser for you, the same in every project; classes go by their place." }),
+    el("p", { class: "quiet", text: "Choose a line, then press its new key. Kept for you in every browser, the same in every project; classes go by their place." }),
     say,
     el("h3", { text: "Classes" }), lists.classes, many, el("h3", { text: "Actions" }), lists.actions,
     el("div", { class: "row end" }, el("button", { class: "button", type: "button", text: "Standard keys", on: { click: reset } }), el("button", { class: "button primary", type: "button", text: "Done", "data-close": true })),
@@ -66,11 +67,17 @@ export function createKeysDialog(store, classes) {
     own[line.part][line.id] = key;
     if (freed) own[freed.line.part][freed.line.id] = freed.key;
     waiting = null;
-    store.save(own);
+    keep(own);
     const after = freed ? (freed.key ? ` ${freed.line.name} has ${capOf(freed.key)} now.` : ` ${freed.line.name} has no key now.`) : "";
     tell(`${line.name} has ${capOf(key)} now.${after}`);
     draw();
     focus(line);
+  }
+
+  /** @param {import("./keys.js").OwnKeys} own */
+  function keep(own) {
+    store.save(own);
+    sendSettings({ keys: own });
   }
 
   function pressed(line, key) {
@@ -88,7 +95,7 @@ export function createKeysDialog(store, classes) {
 
   function reset() {
     waiting = null;
-    store.save({ actions: {}, classes: {} });
+    keep({ actions: {}, classes: {} });
     tell("All keys are the standard ones again.");
     draw();
   }

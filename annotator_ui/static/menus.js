@@ -33,6 +33,7 @@ export function wireMenus(api, { page, beforeLeaving = async () => {} }) {
     menu.append(
       el("p", { class: "menu-note", text: `Signed in as ${document.body.dataset.user} (${document.body.dataset.role})` }),
       may("engineer") && location.pathname !== "/people" ? el("a", { role: "menuitem", href: "/people", text: "Accounts" }) : "",
+      location.pathname !== "/settings" ? el("a", { role: "menuitem", href: "/settings", text: "Your settings" }) : "",
       el("button", { role: "menuitem", type: "button", text: "Sign out", on: { click: signOut } }),
     );
   });

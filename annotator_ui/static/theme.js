@@ -1,31 +1,25 @@
 // Light, dark or as the system says. A classic script in the head, so that the first paint has the right colours.
+// The server's choice comes with the page; the one in this browser counts while it is not sent yet.
 (() => {
-  const KEY = "al-theme";
-  const ORDER = ["system", "light", "dark"];
-  const WORDS = { system: "follows the system", light: "light", dark: "dark" };
-  const read = () => {
-    try { return localStorage.getItem(KEY) || "system"; } catch { return "system"; }
-  };
-  const apply = (choice) => {
-    if (choice === "system") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = choice;
-  };
-  apply(read());
+  const root = document.documentElement;
+  const { person, ownTheme } = root.dataset;
+  let [theme, unsent] = /** @type {[string, string|null]} */ (["system", null]);
+  try {
+    unsent = localStorage.getItem(`al-unsent:${person}`);
+    if (ownTheme && !unsent) localStorage.setItem("al-theme", ownTheme);
+    theme = localStorage.getItem("al-theme") || theme;
+  } catch { /* private mode */ }
+  if (theme !== "system") root.dataset.theme = theme;
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
-    if (!button) return;
-    const show = (choice) => {
-      button.setAttribute("aria-label", `Theme: ${WORDS[choice]}`);
-      button.title = `Theme: ${WORDS[choice]}`;
+    const own = () => import("./own_settings.js");
+    const show = () => {
+      const now = root.dataset.theme ?? "follows the system";
+      if (button) button.title = button.ariaLabel = `Theme: ${now}`;
     };
-    show(read());
-    button.addEventListener("click", () => {
-      const next = ORDER[(ORDER.indexOf(read()) + 1) % ORDER.length];
-      try { localStorage.setItem(KEY, next); } catch { /* private mode: the choice lasts as long as the page */ }
-      apply(next);
-      show(next);
-      document.dispatchEvent(new CustomEvent("themechange"));
-    });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new CustomEvent("themechange")));
+    show();
+    document.addEventListener("themechange", show);
+    button?.addEventListener("click", () => own().then((part) => part.nextTheme(), () => {}));
+    if (unsent) own().then((part) => part.sendSettings({}), () => {});
   });
 })();
