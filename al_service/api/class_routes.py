@@ -19,7 +19,7 @@ from al_service.loop.class_previews import Preview
 ROUTES = Routes()
 
 
-@ROUTES.add("GET", "/projects/<project>/classes", role=Role.VIEWER, answers={200: ClassesAnswer})
+@ROUTES.add("GET", "/projects/<project>/classes", role=Role.VIEWER, answers={200: ClassesAnswer}, etag=True)
 def list_classes(call: Call, project: str) -> Reply:
     """Every class that the project has or had, by position, with its labelled images."""
     overview = call.services.classes.overview(project)

@@ -212,11 +212,16 @@ def _same_answer(tx: Transaction, asked: Asked, user: User, answer: Answer) -> A
     """The annotation of that key, if it is this answer; its class may have been renamed, merged or split since."""
     assignment = asked.assignment
     known = tx.annotations.find_by_key(user.id, answer.client_key)
-    if known is None:
+    said = asked.class_name
+    if answer.class_name is not None and said is None:
         project = tx.projects.get(assignment.sample.project_id)
-        class_meant(project, tx.projects.class_book(project.id), answer.class_name or "")
-        raise RuntimeError(f"class {answer.class_name!r} was unknown a moment ago, under the project's lock")
-    said = asked.class_name or answer.class_name
+        book = tx.projects.class_book(project.id)
+        split = book.split_of(answer.class_name)
+        if known is None or split is None:
+            class_meant(project, book, answer.class_name)
+        said = None if split is None else split.name
+    if known is None:
+        raise RuntimeError(f"client_key {answer.client_key!r} was taken a moment ago, under the project's lock")
     if (known.assignment_id, known.kind, known.class_name) != (assignment.id, answer.kind, said):
         raise ClientKeyReusedError(
             f"client_key {answer.client_key!r} belongs to annotation {known.id}, another answer; make one per answer",

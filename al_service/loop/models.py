@@ -119,7 +119,10 @@ class Models:
         with self._store.write() as tx:
             model = tx.models.get(model_id)
             project = locked_project(tx, tx.projects.get(model.project_id).name)
-            check_promotable(model, project.class_names)
+            book = tx.projects.class_book(project.id)
+            # One that was renamed since the model was trained is the same class.
+            known = [name for name in model.class_names if (found := book.named(name)) and not found.retired_at]
+            check_promotable(model, known)
             current = tx.models.find_promoted(project.id)
             if current is None or current.id != model.id:
                 tx.models.add_promotion(model, PromotionAction.PROMOTE, user_id=user_id, reason=reason, now=now)

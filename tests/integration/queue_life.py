@@ -22,6 +22,7 @@ from al_service.domain.states import AnnotationKind, JobKind, Role, SampleState,
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.job_queue.inline_queue import InlineQueue
 from al_service.loop.annotations import Answer
+from al_service.loop.class_change_kinds import AddClasses, Change, MergeClass, RenameClass, SplitClass
 from al_service.loop.consensus import believe
 from al_service.loop.reviews import Verdict
 from al_service.loop.rounds import StageResult
@@ -69,7 +70,7 @@ class Life:
     def lease(self, who: int, count: int) -> None:
         """Nobody is given what they labelled or flagged, unless by name, nor the same sample twice."""
         user = self.people[who % len(self.people)]
-        held = self.services.assignments.lease_next(self.project, user, count).assignments
+        held = self.services.assignments.lease_next(self.project, user, count, look_alike=who % 2 == 1).assignments
         ids = [item.sample.id for item in held]
         assert len(ids) == len(set(ids)) <= count
         with self.services.store.read() as tx:
@@ -86,7 +87,7 @@ class Life:
             return
         user, assignment_id = self.given[which % len(self.given)]
         self._keys += 1
-        name = CLASSES[class_number % len(CLASSES)] if kind is LABEL else None
+        name = self._class_name(class_number) if kind is LABEL else None
         answer = Answer(kind, name, f"{self.key_prefix}-{self._keys}")
         stored = self.services.annotations.annotate(assignment_id, user, answer)
         again = self.services.annotations.annotate(assignment_id, user, answer)
@@ -134,12 +135,34 @@ class Life:
             version = tx.samples.get(sample_id).label_version or 0
         self._keys += 1
         key = f"{self.key_prefix}-verdict-{self._keys}"
-        verdict = Verdict(sample_id, CLASSES[class_number % len(CLASSES)], version, key)
+        verdict = Verdict(sample_id, self._class_name(class_number), version, key)
         given = self.services.reviews.set_gold(verdict, user) if gold else self.services.reviews.label(verdict, user)
         self.said.append((user, given.annotation))
 
     def remove_gold(self, which: int) -> None:
         self.services.reviews.remove_gold(self._sample(which), self.people[0])
+
+    def change_classes(self, which: int, kind: int) -> None:
+        """Rename, merge, split or add one; never the last two."""
+        names = self.services.projects.get(self.project).class_names
+        first, second = names[which % len(names)], names[(which + 1) % len(names)]
+        self._keys += 1
+        fresh = f"{self.key_prefix}-class-{self._keys}"
+        changes: list[Change] = [
+            RenameClass(first, fresh),
+            SplitClass(first, (f"{fresh}-a", f"{fresh}-b")),
+            MergeClass(first, second) if len(names) > 2 else AddClasses((fresh,)),
+        ]
+        self.services.classes.apply(self.project, changes[kind % len(changes)], self.people[0])
+
+    def _class_name(self, number: int) -> str:
+        """Any name that any class ever had: pages with old buttons go on saying it."""
+        with self.services.store.read() as tx:
+            project = tx.projects.find(self.project)
+            assert project is not None
+            book = tx.projects.class_book(project.id)
+        names = [*(known.name for known in book.classes), *sorted(book.aliases)]
+        return names[number % len(names)]
 
     def _sample(self, which: int) -> int:
         ids = self.sample_ids
@@ -152,7 +175,10 @@ class Life:
             return
         ids = self.sample_ids
         wanted = list(dict.fromkeys(ids[number % len(ids)] for number in which))
-        picks = [Chosen(sample_id, rank, None, {"code": "random"}) for rank, sample_id in enumerate(wanted)]
+        picks = [
+            Chosen(sample_id, rank, None, {"code": "random"}, copy_group=rank % 3 or None, look_alike=rank // 2)
+            for rank, sample_id in enumerate(wanted)
+        ]
         cut = max(0, len(picks) - reserved)
         for kind, stage, result in (
             (JobKind.TRAIN, Stage.TRAIN, StageResult({"skipped": "by the test"}, Stage.SELECT)),
@@ -183,6 +209,7 @@ class Life:
             (0.5, lambda: self.judge(number, other, other, gold=False)),
             (0.3, lambda: self.judge(number, other, other, gold=True)),
             (0.1, lambda: self.remove_gold(number)),
+            (0.3, lambda: self.change_classes(number, other)),
             (0.5, lambda: self.hand_over([rng.randrange(10_000) for _ in range(8)], other % 3)),
         ]
         [(_, act)] = rng.choices(acts, [weight for weight, _ in acts])
@@ -219,6 +246,11 @@ def must_hold(services: Services, project: str, *, overlap: int, excluded: set[i
         answers = {sample.id: tx.annotations.active_of_sample(sample.id) for sample in samples}
         records = tx.rounds.all(found.id)
         picks = {record.id: tx.queue.selections(record.id) for record in records}
+        book = tx.projects.class_book(found.id)
+        of_classes = set(tx.classes.label_counts(found.id))
+    assert of_classes <= {known.id for known in book.active}
+    names = {known.name for known in book.active}
+    assert {one.class_name for said in answers.values() for one in said if one.kind is LABEL} <= names
     by_hand = _asked_by_hand(services, found.id)
     parts = (counts.free, counts.leased, counts.labelled, counts.skipped, counts.flagged, counts.not_queued)
     assert sum(parts) == counts.total == len(samples)
@@ -238,9 +270,14 @@ def must_hold(services: Services, project: str, *, overlap: int, excluded: set[i
 
 
 def _asked_by_hand(services: Services, project_id: int) -> set[int]:
-    """Samples about which so many people were asked as somebody wished, not as many as the project's overlap says."""
+    """Samples about which so many people were asked as somebody wished, not as many as the project's overlap says; what
+    is asked again as its class was split is asked as in a batch.
+    """
     assert isinstance(services.store, SqlStore)
-    statement = sa.text("SELECT sample_id FROM selections WHERE project_id = :project AND lane <> 'batch'")
+    statement = sa.text(
+        "SELECT sample_id FROM selections WHERE project_id = :project AND lane <> 'batch' "
+        "AND CAST(reason AS TEXT) NOT LIKE '%class_split%'"
+    )
     with services.store._writing() as connection:
         return set(connection.execute(statement, {"project": project_id}).scalars())
 

@@ -300,8 +300,12 @@ class TestSplitting:
         ids = fill(loop)
         [held] = lease(loop, mia)
         first = label(loop, held, mia, "dog", key="k")
-        change(loop, DOG_IN_TWO, eve)
-        assert label(loop, held, mia, "dog", key="k").id == first.id
+        change(loop, RenameClass("dog", "hound"), eve)
+        change(loop, SplitClass("hound", ("poodle", "husky")), eve)
+        for name in ("dog", "hound"):
+            assert label(loop, held, mia, name, key="k").id == first.id
+        with pytest.raises(ClientKeyReusedError):
+            label(loop, held, mia, "husky", key="k")
         assert sample_state(loop, ids[0]) == (UNLABELLED, None)
 
     def test_names_that_meant_the_class_mean_nothing_any_more(self, loop: Loop, mia: User, eve: User) -> None:

@@ -20,7 +20,7 @@ from al_service.domain.states import AnnotationKind, SampleState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.services import Services
 from tests.integration.conftest import Loop
-from tests.integration.queue_life import CLASSES, Life, must_hold, new_life, services_on
+from tests.integration.queue_life import Life, must_hold, new_life, services_on
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
 
@@ -56,7 +56,7 @@ class QueueLife(RuleBasedStateMachine):
 
     @rule(which=NUMBER, kind=st.sampled_from([*[AnnotationKind.LABEL] * 3, AnnotationKind.SKIP, AnnotationKind.FLAG]))
     def answer(self, which: int, kind: AnnotationKind) -> None:
-        self.life.answer(which, kind, which // len(CLASSES))
+        self._unless(ConflictError, lambda: self.life.answer(which, kind, which))
 
     @rule(which=NUMBER)
     def undo(self, which: int) -> None:
@@ -99,7 +99,11 @@ class QueueLife(RuleBasedStateMachine):
 
     @rule(which=NUMBER, who=NUMBER, gold=st.booleans())
     def judge(self, which: int, who: int, gold: bool) -> None:
-        self.life.judge(which, who, which, gold=gold)
+        self._unless(ConflictError, lambda: self.life.judge(which, who, which, gold=gold))
+
+    @rule(which=NUMBER, kind=NUMBER)
+    def change_classes(self, which: int, kind: int) -> None:
+        self.life.change_classes(which, kind)
 
     @rule(which=NUMBER)
     def remove_gold(self, which: int) -> None:
