@@ -58,6 +58,7 @@ def make_pages(services: Services, settings: Settings) -> Pages:
 
     _add_image_pages(pages, services)
     _add_account_pages(pages)
+    _add_class_page(pages, services)
     _add_study_pages(pages, services)
     _add_team_page(pages, services)
 
@@ -110,6 +111,15 @@ def _add_team_page(pages: Pages, services: Services) -> None:
     @pages.page("/projects/<name>/people", role=Role.REVIEWER)
     def team(name: str) -> str:
         return render_template("team.html", project=_find(services, name))
+
+
+def _add_class_page(pages: Pages, services: Services) -> None:
+    """The classes of a project; engineers change them."""
+
+    @pages.page("/projects/<name>/classes", role=Role.VIEWER)
+    def classes(name: str) -> str:
+        may_engineer = _role().covers(Role.ENGINEER)
+        return render_template("classes.html", project=_find(services, name), may_engineer=may_engineer)
 
 
 def _add_study_pages(pages: Pages, services: Services) -> None:

@@ -36,7 +36,7 @@ export function wanted(perMinute, left) {
 /**
  * @param {ReturnType<import("./api.js").createApi>} api
  * @param {string} project
- * @param {{changed: () => void, empty: (why: any) => void, failed: (error: unknown) => void, unsent: () => number, perMinute: () => number|null, left: () => number|null}} events
+ * @param {{changed: () => void, empty: (why: any) => void, failed: (error: unknown) => void, classes: (version: string) => void, unsent: () => number, perMinute: () => number|null, left: () => number|null}} events
  */
 export function createHand(api, project, events) {
   /** @type {Item[]} */ let items = [];
@@ -57,6 +57,7 @@ export function createHand(api, project, events) {
         const count = Math.min(100, Math.max(want().high, items.length) + events.unsent());
         const reply = await api.call("POST", `${projectPath(project)}/assignments`, { count });
         merge(reply.assignments, count);
+        events.classes(reply.classes_version);
         if (!items.length) events.empty(reply.why_empty);
       } while (askAgain);
     } catch (error) {
@@ -136,6 +137,13 @@ export function createHand(api, project, events) {
     events.changed();
   }
 
+  /** Show an image right after the one in view: it is asked anew. @param {Item} item */
+  function comeNext(item) {
+    if (item.id) answered.delete(item.id);
+    items.splice(1, 0, fetchImage(item));
+    events.changed();
+  }
+
   /** The server gave (or refused) a new lease on a taken-back image. @param {number} sampleId @param {any} assignment */
   function setLease(sampleId, assignment) {
     const item = items.find((other) => other.sampleId === sampleId);
@@ -154,7 +162,7 @@ export function createHand(api, project, events) {
   }
 
   return {
-    fill, leaseOf, take, putBack, setLease, retryImages,
+    fill, leaseOf, take, putBack, comeNext, setLease, retryImages,
     /** @param {number} id */
     markAnswered: (id) => { answered.add(id); items = items.filter((item) => item.id !== id); },
     release: () => { const ids = items.map((item) => item.id).filter(Boolean); if (ids.length) api.beacon("/assignments/release", { ids }); },

@@ -51,7 +51,7 @@ function setUp(body) {
     project, scope, classes, keys, viewer, view, parts, singleKeys, api, pace: createPace(scope), guide: createGuide(project, () => parts.use("examples", (module) => module.createExamples(api, project, byId("guide"), classes), (made) => made.load())),
     levels: createLevels(byId("frame")), recent: createRecent(scope, classes),
     openHelp: () => parts.use("help", (module) => module.createHelp(singleKeys, () => keys.map, classes, changeKeys), (help) => help.open()),
-    progress: null, why: null, askProblem: null, isOver: false,
+    version: body.dataset.classesVersion, progress: null, why: null, askProblem: null, isOver: false,
   });
 }
 
@@ -67,6 +67,7 @@ async function start(body) {
   desk.classButtons = createClassButtons(byId("classes"), desk.classes, desk.recent.names, answers.choose);
   desk.actionButtons = createActionButtons(byId("actions"), (id) => desk.keys.map.actionKeys(id), (id) => act(id));
   desk.keys.whenChanged(() => { desk.classButtons.draw(desk.recent.names); desk.actionButtons.draw(); });
+  desk.useClasses = (work) => desk.parts.use("classes", (module) => module.createClassChanges(desk), work);
   const act = createActions(desk, stage, answers);
   const signedIn = () => { desk.sender.resume(); desk.hand.fill(); };
   desk.askToSignIn = (unsaved) => desk.parts.use("signIn", (module) => module.createSignInDialog(api, signedIn), (dialog) => dialog.open(unsaved));
@@ -75,14 +76,14 @@ async function start(body) {
   api.me().catch(() => {});
   const box = await openOutbox(scope);
   const sender = desk.sender = createSender(api, box, { changed: stage.drawCounts, ...answers.events, leaseOf: (sampleId) => desk.hand.leaseOf(sampleId) });
-  desk.hand = createHand(api, desk.project, { ...asking.events, unsent: () => sender.unsavedAnswers, perMinute: () => desk.pace.perMinute, left: stage.left });
+  desk.hand = createHand(api, desk.project, { ...asking.events, classes: (version) => version === desk.version || desk.useClasses((part) => part.read(version)), unsent: () => sender.unsavedAnswers, perMinute: () => desk.pace.perMinute, left: stage.left });
 
   listenToKeys(desk, act, answers.choose);
   comeAndGo(desk, asking, Number(body.dataset.heartbeatS) * 1000);
   byId("help-button").addEventListener("click", desk.openHelp);
   byId("aside-button").addEventListener("click", () => desk.parts.use("aside", (module) => module.createAsideList(sender), (list) => list.open()));
   wireMenu(desk);
-  wireGoal(desk.pace, stage.drawPace);
+  byId("pace").addEventListener("click", () => desk.parts.use("goal", (module) => module.createGoal(desk.pace, stage.drawPace), (goal) => goal.open()));
 
   body.classList.add("ready");
   stage.show();
@@ -92,6 +93,7 @@ async function start(body) {
   byId("tab-dialog").close();
   await sender.load();
   sender.assignmentIds.forEach(desk.hand.markAnswered);
+  sender.aside.filter((entry) => entry.code).forEach(answers.events.refused);
   stage.drawCounts();
   // What an earlier visit could not send goes first; only then are new images asked for.
   await sender.run();
@@ -143,19 +145,6 @@ function wireMenu(desk) {
   const button = byId("switch");
   button.addEventListener("click", function first() {
     desk.parts.use("menus", (module) => module.wireMenus(desk.api, { page: "label", beforeLeaving }) ?? true, () => { button.removeEventListener("click", first); button.click(); });
-  });
-}
-
-function wireGoal(pace, changed) {
-  const form = byId("goal-form");
-  byId("pace").addEventListener("click", () => {
-    form.elements.goal.value = pace.goal || "";
-    openDialog(byId("goal-dialog"));
-    form.elements.goal.select();
-  });
-  form.addEventListener("submit", () => {
-    pace.goal = Math.max(0, Math.floor(Number(form.elements.goal.value) || 0));
-    changed();
   });
 }
 

@@ -39,6 +39,7 @@ export function createAnswers(desk, stage, asking) {
       if (desk.hand.isLow) asking.ask();
       stage.drawPace();
       desk.parts.fetchSoon();
+      desk.betweenImages?.();
     });
   }
 
@@ -65,6 +66,7 @@ export function createAnswers(desk, stage, asking) {
   function sent(entry, reply) {
     if (entry.op === "answer") {
       trail.update(entry.key, { state: "saved", annotationId: reply.annotation.id });
+      desk.parts.made("classes")?.sent(entry);
       desk.progress = reply.progress ?? desk.progress;
     } else {
       if (!desk.hand.setLease(entry.sampleId, reply.assignment) && !desk.sender.holds(entry.sampleId)) view.toast("Taken back. That image is asked again later.");
@@ -79,7 +81,8 @@ export function createAnswers(desk, stage, asking) {
   function refused(entry) {
     if (entry.op === "answer") trail.update(entry.key, { state: "refused" });
     else desk.hand.setLease(entry.sampleId, null);
-    view.toast(entry.op === "answer" ? "One answer was set aside; see the top of the page." : `That could not be taken back: ${entry.refused}`);
+    if (entry.code === "class_was_split") return desk.useClasses((part) => part.askAnew(entry));
+    return view.toast(entry.op === "answer" ? "One answer was set aside; see the top of the page." : `That could not be taken back: ${entry.refused}`);
   }
 
   return { choose, answer, undo, events: { sent, refused } };

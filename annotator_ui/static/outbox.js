@@ -17,6 +17,7 @@
  * @property {number|null} [annotationId] undo: its id, once known
  * @property {boolean} [tried]            a request left this browser, so the server may know it already
  * @property {string|null} [refused]      why the server did not accept it; set aside
+ * @property {string} [code]              the same as a word for programs
  */
 
 /** @typedef {{all: () => Promise<Entry[]>, put: (entry: Entry) => Promise<void>, remove: (key: string) => Promise<void>}} Outbox */

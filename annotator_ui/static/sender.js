@@ -125,7 +125,7 @@ export function createSender(api, box, events) {
       return false;
     }
     if (failure.wait) return wait(failure.wait, failure.seconds);
-    await refuse(entry, error.message);
+    await refuse(entry, error.message, error.code);
     return true;
   }
 
@@ -138,9 +138,9 @@ export function createSender(api, box, events) {
     return false;
   }
 
-  async function refuse(entry, reason) {
+  async function refuse(entry, reason, code = "") {
     queue.shift();
-    const kept = { ...entry, refused: reason };
+    const kept = { ...entry, refused: reason, code };
     if (entry.op === "answer") {
       aside.push(kept);
       await box.put(kept).catch(() => {});
