@@ -19,13 +19,14 @@ from pathlib import Path
 import requests
 
 from al_service.cli.processes import free_port
-from al_service.domain.records import NewSample
+from al_service.domain.records import Chosen, NewSample
 from al_service.domain.states import Role, Split
 from al_service.loop.services import Services
 from al_service.settings import Settings, environment_of
+from al_service.storage.dialect import chunks
 from benchmarks.figures import Lines, median_of, percentiles_ms
 from benchmarks.load import Order, Person, Tally
-from benchmarks.service import cpu_seconds, in_process, processes, started
+from benchmarks.service import InProcess, cpu_seconds, in_process, processes, started
 
 PROJECT = "bench"
 CLASS_NAMES = tuple("0123456789")
@@ -95,8 +96,7 @@ def run(lines: Lines, *, quick: bool) -> None:
 def servers(folder: Path, size: Size) -> Iterator[tuple[Server, Server]]:
     """Our service with a long queue and signed-in people, and the floor."""
     with in_process(folder / "ours") as loop:
-        fill_queue(loop.services, size.queued)
-        loop.work()
+        fill_queue(loop, size.queued)
     floor = Settings(data_dir=folder / "floor", port=free_port("127.0.0.1", 0))
     floor.data_dir.mkdir()
     command = [sys.executable, "-m", "benchmarks.floor_server"]
@@ -110,17 +110,32 @@ def servers(folder: Path, size: Size) -> Iterator[tuple[Server, Server]]:
         yield Server(order, web), Server(replace(order, port=floor.port), child.pid)
 
 
-def fill_queue(services: Services, count: int) -> None:
-    """A project whose first round asks for every one of `count` samples; nobody looks at their images here."""
-    settings = {"labels_per_round": count, "auto_start": False, "strategy": "random"}
+def fill_queue(loop: InProcess, count: int) -> None:
+    """A project whose first round asks for every one of `count` samples; nobody looks at their images here.
+
+    The round itself chooses one. The others are put beside it through the store: choosing looks at images, for
+    near-copies, and there are none.
+    """
+    services = loop.services
+    settings = {"labels_per_round": 1, "reserve_factor": 0.0, "auto_start": False, "strategy": "random"}
     project = services.projects.create(PROJECT, CLASS_NAMES, settings)
-    for start in range(0, count, ROWS_AT_ONCE):
-        numbers = range(start, min(count, start + ROWS_AT_ONCE))
+    for numbers in chunks(range(count), ROWS_AT_ONCE):
         hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in numbers]
         rows = [NewSample(sha256, sha256, 8, 8, "PNG", 200, Split.POOL) for sha256 in hashes]
         with services.store.write() as tx:
             tx.samples.add_many(project.id, rows, services.clock())
     services.rounds.start(PROJECT)
+    loop.work()
+    (record,) = services.rounds.all(PROJECT)
+    with services.store.read() as tx:
+        (first,) = tx.queue.selections(record.id)
+        others = [sample_id for sample_id, _ in tx.samples.selectable(project.id) if sample_id != first.sample_id]
+    picks = [
+        Chosen(sample_id, rank, first.score, first.reason) for rank, sample_id in enumerate(others, first.rank + 1)
+    ]
+    for part in chunks(picks, ROWS_AT_ONCE):
+        with services.store.write() as tx:
+            tx.queue.add_selections(record.id, part)
 
 
 def sign_in(services: Services, url: str, number: int) -> Person:

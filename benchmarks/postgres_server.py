@@ -161,11 +161,21 @@ def _account() -> pwd.struct_passwd | None:
     return accounts.get("postgres") or accounts["nobody"]
 
 
-def _binary(name: str) -> str:
+def is_installed() -> bool:
+    """Whether `running_postgres` finds a PostgreSQL on this machine."""
+    return _find_binary("initdb") is not None and _find_binary("postgres") is not None
+
+
+def _find_binary(name: str) -> str | None:
     found = shutil.which(name)
-    if found is None:
-        candidates = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=_version)
-        found = str(candidates[-1]) if candidates else None
+    if found is not None:
+        return found
+    candidates = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=_version)
+    return str(candidates[-1]) if candidates else None
+
+
+def _binary(name: str) -> str:
+    found = _find_binary(name)
     if found is None:
         raise RuntimeError(f"{name} is not installed; on Debian and Ubuntu: apt-get install postgresql")
     return found

@@ -19,11 +19,10 @@ from al_service.cli.processes import free_port
 from al_service.settings import Settings, environment_of
 from al_service.storage.engine import create_engines
 from al_service.storage.schema import annotations
-from benchmarks import label_studio
+from benchmarks import label_studio, postgres_server
 from benchmarks.figures import Lines
 from benchmarks.labelers import CLASS_NAMES, PROJECT, Measured, fill_queue, measure, sign_in
 from benchmarks.load import Order, Tally
-from benchmarks.postgres_server import running_postgres
 from benchmarks.process_memory import Memory, highest, watched
 from benchmarks.queue_load_report import FLOOR, LARGE, PEER, SMALL, Turn, promises, report
 from benchmarks.service import in_process, processes, started
@@ -50,7 +49,7 @@ class Size:
     answers: int = 10_000
 
 
-QUICK = Size(large=30_000, small=3_000, turns=1, seconds=1.0, peer_seconds=5.0, answers=300)
+QUICK = Size(large=20_000, small=2_000, labelers=(1, 32), turns=1, seconds=1.0, peer_seconds=3.0, answers=300)
 
 
 @dataclass
@@ -69,6 +68,9 @@ def run(lines: Lines, *, quick: bool) -> None:
     """Both databases one after the other, the peer beside the one that it has itself."""
     size = QUICK if quick else Size()
     for database in DATABASES:
+        if database == "postgresql" and not postgres_server.is_installed():
+            print("queue_load: PostgreSQL is left out, it is not installed")
+            continue
         with (
             tempfile.TemporaryDirectory(prefix="bench-queue-") as folder,
             servers(Path(folder), database, size) as found,
@@ -135,7 +137,9 @@ def stored_answers(database_url: str) -> set[tuple[int, str]]:
 def servers(folder: Path, database: str, size: Size) -> Iterator[dict[str, Server]]:
     """The floor, ours with the small and the large pool and, where it is installed, the peer; all on one database."""
     with ExitStack() as stack:
-        postgres = stack.enter_context(running_postgres(on_disk=True)) if database == "postgresql" else None
+        postgres = (
+            stack.enter_context(postgres_server.running_postgres(on_disk=True)) if database == "postgresql" else None
+        )
 
         def url(name: str) -> str:
             return "" if postgres is None else postgres.create_database(name)
@@ -150,8 +154,8 @@ def servers(folder: Path, database: str, size: Size) -> Iterator[dict[str, Serve
         elif database == PEER_DATABASE:
             print(f"queue_load: the peer is left out; {label_studio.VARIABLE} names no folder for it")
         if postgres is not None:
-            # Autovacuum would do it within a minute or so, in the middle of a turn. Not the tables that are still empty:
-            # it passes them over too, and a planner that is sure that they are empty reads them from end to end.
+            # Autovacuum would do it within a minute or so, in the middle of a turn. Not the tables that are still
+            # empty: it too passes them over, and a planner that is sure they are empty reads them from end to end.
             for name in (SMALL, LARGE):
                 postgres.execute("ANALYZE samples, selections", database=name)
         yield found
@@ -170,8 +174,7 @@ def _floor(folder: Path, database_url: str) -> Iterator[Server]:
 def _ours(folder: Path, database_url: str, pool: int, people: int) -> Iterator[Server]:
     """`al up` without workers, with everybody signed in and the whole pool in the queue."""
     with in_process(folder, database_url=database_url) as loop:
-        fill_queue(loop.services, pool)
-        loop.work()
+        fill_queue(loop, pool)
     with processes(folder, workers=0, database_url=database_url) as (settings, services):
         crowd = [sign_in(services, settings.url, number) for number in range(people)]
         order = Order(settings.host, settings.port, "label", crowd, 0.0, project=PROJECT, class_name=CLASS_NAMES[3])

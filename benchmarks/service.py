@@ -23,7 +23,7 @@ from al_service.settings import Settings, environment_of
 from al_service.storage.artifacts import FileArtifacts
 from al_service.storage.store import SqlStore
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.1
 
@@ -85,7 +85,7 @@ def started(command: list[str], log: Path, more: dict[str, str], url: str) -> It
     """A server that answers at a URL, as a child process.
 
     Raises:
-        UnavailableError: it ended, or did not answer within two minutes; the log's path is in the message.
+        UnavailableError: it ended, or did not answer within five minutes; the log's path is in the message.
     """
     environment = {**{key: value for key, value in os.environ.items() if not key.startswith("AL_")}, **more}
     with log.open("wb") as file:

@@ -150,8 +150,7 @@ def test_the_floor_commits_to_postgresql_too(postgres_server: PostgresServer) ->
 
 def test_what_a_crowd_was_told_is_in_the_database(tmp_path: Path) -> None:
     with in_process(tmp_path) as loop:
-        fill_queue(loop.services, 30)
-        loop.work()
+        fill_queue(loop, 30)
     with processes(tmp_path, workers=0) as (settings, services):
         people = [sign_in(services, settings.url, number) for number in range(3)]
         order = Order(
