@@ -14,6 +14,7 @@ from al_service.loop.rounds import StageResult
 from al_service.loop.stopping import stop_of
 from workers.batch_neighbours import Picks, similar_file, with_neighbours
 from workers.context import WorkerContext
+from workers.heat_maps import store_heat_maps
 from workers.round_inputs import round_of
 from workers.running import JobRun
 from workers.score_stage import is_in_two_stages, score_artifacts
@@ -54,6 +55,7 @@ def select(context: WorkerContext, run: JobRun) -> None:
     picks = with_neighbours(context, run, record, candidates, chosen, _picks(reserve, len(chosen)))
     facts = {
         **_store_similar(context, run, record, candidates, picks),
+        **store_heat_maps(context, run, record, (*picks.batch, *picks.reserve)),
         "scores_artifacts": artifacts,
         "candidates_artifact": name,
         "candidates": len(candidates.sample_ids),

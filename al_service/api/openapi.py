@@ -115,8 +115,9 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         for kind, name in PATH_ARGUMENT.findall(route.path)
     ]
     if route.query is not None:
-        for name, schema in route.query.model_json_schema().get("properties", {}).items():
-            is_required = route.query.model_fields[name].is_required()
+        declared = route.query.model_json_schema()
+        for name, schema in declared.get("properties", {}).items():
+            is_required = name in declared.get("required", ())
             found.append({"name": name, "in": "query", "required": is_required, "schema": schema})
     if route.name in IDEMPOTENT:
         found.append({"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"}})

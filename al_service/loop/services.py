@@ -9,6 +9,7 @@ from al_service.loop.annotations import Annotations
 from al_service.loop.assignments import Assignments
 from al_service.loop.class_changes import ClassChanges
 from al_service.loop.examples import Examples
+from al_service.loop.heat_maps import HeatMaps
 from al_service.loop.invitations import Invitations
 from al_service.loop.jobs import JobLimits, Jobs
 from al_service.loop.lanes import Lanes
@@ -45,6 +46,7 @@ class Services:
     tasks: Tasks
     classes: ClassChanges
     suggestions: Suggestions
+    heat_maps: HeatMaps
     people: People
     examples: Examples
     rounds: Rounds
@@ -69,6 +71,7 @@ def assemble(
 ) -> Services:
     """Wire the use cases to the given adapters."""
     jobs = Jobs(store, queue, clock, limits)
+    suggestions = Suggestions(store, clock)
     return Services(
         store=store,
         queue=queue,
@@ -83,7 +86,8 @@ def assemble(
         review_list=ReviewList(store),
         tasks=Tasks(store, clock),
         classes=ClassChanges(store, clock),
-        suggestions=Suggestions(store, clock),
+        suggestions=suggestions,
+        heat_maps=HeatMaps(store, artifacts, suggestions),
         people=People(store, clock),
         examples=Examples(store, clock),
         rounds=Rounds(store, jobs, clock),

@@ -56,11 +56,17 @@ class Suggestions:
             return pull_of(tx.queue.suggestion_counts(active_project(tx, project_name).id))
 
 
-def _suggestion(project: Project, assignment: Assignment, user: User) -> Suggestion:
+def is_blind(project: Project, assignment: Assignment, user: User) -> bool:
+    """Whether this person is told nothing of what the model thinks of that image, however they ask."""
     selection, config = assignment.selection, project.config
     key = f"{user.id}:{selection.id}"
     # Nobody looks at gold through the model's eyes, and nothing must tell it from the other images.
-    if selection.lane is Lane.GOLD or is_drawn("blind", key, share=config.blind_share, seed=config.seed):
+    return selection.lane is Lane.GOLD or is_drawn("blind", key, share=config.blind_share, seed=config.seed)
+
+
+def _suggestion(project: Project, assignment: Assignment, user: User) -> Suggestion:
+    selection = assignment.selection
+    if is_blind(project, assignment, user):
         return Suggestion((), True)
     names = {info.id: info.name for info in project.classes}
     likely = [(names[class_id], chance) for class_id, chance in selection.likely or () if class_id in names]

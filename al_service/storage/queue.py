@@ -201,8 +201,14 @@ class SqlQueueRows(SqlSelectionRows):
 
         Cost: one look-up for each answer to a selection for which the model's opinion is known.
         """
-        told = assignments.c.suggestion_seen_at.is_not(None).label("seen")
-        asked = assignments.c.suggestion_asked_at.is_not(None).label("asked")
+        # Who looks at what the model thinks after answering was not swayed by it.
+        told, asked = (
+            sa.func.coalesce(column <= annotations.c.created_at, sa.false()).label(name)
+            for column, name in (
+                (assignments.c.suggestion_seen_at, "seen"),
+                (assignments.c.suggestion_asked_at, "asked"),
+            )
+        )
         is_same = selections.c.likely[(0, 0)].as_integer() == annotations.c.class_id
         joined = annotations.join(assignments, assignments.c.id == annotations.c.assignment_id).join(
             selections, selections.c.id == assignments.c.selection_id
