@@ -156,9 +156,9 @@ class SqlClassRows:
 
     def take_back_votes(
         self, project_id: int, class_ids: Collection[int], user_id: int, key_prefix: str, now: datetime
-    ) -> int:
-        """Append an undo, in this person's name, for every vote for these classes; how many. Client keys are the
-        prefix and the vote's id.
+    ) -> None:
+        """Append an undo, in this person's name, for every vote for these classes. Client keys are the prefix and the
+        vote's id.
         """
         taken = sa.select(
             annotations.c.project_id,
@@ -188,15 +188,14 @@ class SqlClassRows:
             "is_review",
             "saw_suggestion",
         )
-        statement = sa.insert(annotations).from_select(names, taken.order_by(annotations.c.id))
-        return self._connection.execute(statement).rowcount
+        self._connection.execute(sa.insert(annotations).from_select(names, taken.order_by(annotations.c.id)))
 
     def unlabel(self, sample_ids: Sequence[int]) -> None:
         """These labelled samples have no label any more."""
         for part in chunks(sample_ids):
             self._connection.execute(sa.delete(labels).where(labels.c.sample_id.in_(part)))
             here = sa.update(samples).where(samples.c.id.in_(part))
-            self._connection.execute(here.values(state=SampleState.UNLABELLED))
+            self._connection.execute(here.values(state=SampleState.UNLABELLED, dissent=0))
 
     def ask_again(self, project_id: int, rows: Sequence[dict[str, Any]]) -> int:
         """Put these samples into the queue, in this order, behind other wishes and before the batch; how many. One that
