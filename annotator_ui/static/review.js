@@ -21,8 +21,11 @@ import { createSignInDialog } from "./sign_in_dialog.js";
 
 const TOAST_MS = 2600;
 const LOADING_AFTER_MS = 300;
-const SIGN_OUT_PATIENCE_MS = 3000;
+const PATIENCE_MS = 3000;
 const MOVES = ["left", "right", "up", "down", "first", "last"];
+
+/** @param {number} ms */
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** @param {HTMLElement} body */
 async function start(body) {
@@ -217,19 +220,21 @@ async function start(body) {
   listen(keys, singleKeys, { act, judge: (position) => { const info = classes.find((item) => item.position === position); if (info) judge(info.name); } });
   byId("help-button").addEventListener("click", help.open);
   byId("one-button").addEventListener("click", () => act("one", false));
+  byId("stage-back").addEventListener("click", () => act("left", false));
+  byId("stage-next").addEventListener("click", () => act("right", false));
   byId("more").addEventListener("click", loadMore);
   byId("conflicts").addEventListener("click", () => grid.moveTo(rows.all.findIndex((row) => row.conflict)));
   addEventListener("online", () => { sender.resume(); if (loadProblem || !rows.all.length) loadList(); });
   new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) loadMore(); }, { root: byId("grid-pane"), rootMargin: "600px" }).observe(byId("more"));
-  wireMenus(api, { page: "review", beforeLeaving: () => /** @type {any} */ (Promise.race([sender.run(), new Promise((resolve) => setTimeout(resolve, SIGN_OUT_PATIENCE_MS))])) });
+  wireMenus(api, { page: "review", beforeLeaving: () => /** @type {any} */ (Promise.race([sender.run(), pause(PATIENCE_MS)])) });
   api.call("GET", `${path}/summary`).then((summary) => panel.setGuidelines(summary.guidelines ?? ""), () => {});
 
   body.classList.add("ready");
   filters.draw();
   await sender.load();
   drawCounts();
-  // What an earlier visit could not send goes first, so that the list knows of it.
-  await sender.run();
+  // What an earlier visit could not send goes first, so that the list knows of it; a server that is slow keeps nobody.
+  await Promise.race([sender.run(), pause(PATIENCE_MS)]);
   await loadList();
   view();
 }

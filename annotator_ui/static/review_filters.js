@@ -34,7 +34,8 @@ export function createFilters(events) {
       "a", { href: searchOf({ ...place, kind }), title, "aria-current": place.kind === kind ? "true" : null, on: { click: (event) => { if (!event.ctrlKey && !event.metaKey) { event.preventDefault(); go({ kind }); } } } },
       label, counts[kind] === undefined ? "" : el("span", { class: "number", text: countWords(counts[kind], facets.count_max) }))));
     fillPeople();
-    for (const name of NAMES) form.elements[name].value = place[name];
+    // What somebody is typing stays as it is.
+    for (const name of NAMES) if (form.elements[name] !== document.activeElement) form.elements[name].value = place[name];
     if (facets?.last_round) form.elements.round.max = String(facets.last_round);
     byId("clear").hidden = !isNarrowed();
     byId("one-button").setAttribute("aria-pressed", String(place.view === "one"));

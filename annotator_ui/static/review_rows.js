@@ -70,8 +70,11 @@ export function createRows(api, project) {
     const answer = await api.call("GET", `${project}/review?${query}`);
     if (mine !== turn) return false;
     const fresh = answer.samples.map(rowOf);
-    // What still waits to be sent is believed here already.
-    rows = fresh.map((row) => (byId.get(row.id)?.pending ? /** @type {Row} */ (byId.get(row.id)) : row));
+    // What still waits to be sent is believed here already, and a choice that was not stored stays until it is settled.
+    const kept = new Map(rows.filter((row) => row.pending || row.conflict).map((row) => [row.id, row]));
+    const ids = new Set(fresh.map((row) => row.id));
+    const unsettled = [...kept.values()].filter((row) => row.conflict && !ids.has(row.id));
+    rows = [...unsettled, ...fresh.map((row) => kept.get(row.id) ?? row)];
     byId = new Map(rows.map((row) => [row.id, row]));
     next = answer.next;
     facets = answer.facets;

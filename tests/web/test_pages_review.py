@@ -224,6 +224,9 @@ def test_images_one_by_one_hide_what_people_said_until_it_is_asked_for(
     expect(side).to_contain_text("What people said is hidden")
     expect_saved(page)
     assert site.label_of(birds[2]) == "robin"
+    page.get_by_role("button", name="Image before").click()
+    expect(side).to_contain_text(f"Image {birds[2]}")
+    page.get_by_role("button", name="Next image").click()
     page.keyboard.press("Escape")
     expect(tile(page, birds[1])).to_be_focused()
 
@@ -241,6 +244,9 @@ def test_somebody_was_faster_and_the_choice_stays_in_view(site: Site, birds: lis
     expect(box).to_contain_text("Your choice was sparrow")
     expect(tile(tom, birds[2])).to_contain_text("robin")
     assert site.label_of(birds[2]) == "robin"
+    tom.keyboard.press("r")
+    expect(tom.get_by_role("link", name="Disputed 1")).to_be_visible()
+    expect(box).to_contain_text("Your choice was sparrow")
     tom.keyboard.press("k")
     expect_saved(tom)
     assert site.label_of(birds[2]) == "sparrow"
