@@ -43,8 +43,10 @@ def preview_class_change(call: Call, project: str, body: ClassChangeBody) -> Rep
     "POST", "/projects/<project>/classes", role=Role.ENGINEER, body=ClassChangeBody, answers={200: ClassChangeAnswer}
 )
 def change_classes(call: Call, project: str, body: ClassChangeBody) -> Reply:
-    """Add, rename, merge or split classes; 409 `classes_changed` where they are not those of the preview's version,
-    `class_name_taken` where a name means another class.
+    """Add, rename, merge or split classes, all or nothing.
+
+    409 `classes_changed` where they are not those of the preview's version, `class_name_taken` where a name means
+    another class.
     """
     change = body.root.change()
     return Reply(_change_answer(call.services.classes.apply(project, change, call.user, version=body.root.version)))

@@ -5,7 +5,7 @@ the class that they named, and what that means today is looked up. Positions, an
 move: a merged or split class leaves its key empty, so that a habit cannot give a wrong label.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -128,7 +128,7 @@ class ClassChanges:
             book = tx.projects.class_book(project.id)
             change = checked(project, book, change)
             found = measure(tx, project, book, change)
-            _apply(tx, project, book, change, user, now)
+            _apply(tx, project, book, found, user, now)
             details = {**asdict(change), "asked_again": found.asked_again, "votes": found.votes}
             tx.accounts.add_audit(
                 user_id=None if user is None else user.id,
@@ -141,9 +141,9 @@ class ClassChanges:
 
 
 def _apply(
-    tx: Transaction, project: Project, book: ClassBook, change: Change, user: User | None, now: datetime
+    tx: Transaction, project: Project, book: ClassBook, found: Preview, user: User | None, now: datetime
 ) -> None:
-    match change:
+    match found.change:
         case AddClasses(names):
             tx.projects.add_classes(project.id, names)
         case RenameClass(class_name, new_name):
@@ -152,7 +152,8 @@ def _apply(
         case MergeClass(class_name, into):
             _merge(tx, project, book, class_called(project, book, class_name), class_called(project, book, into), now)
         case SplitClass(class_name, parts):
-            _split(tx, project, book, class_called(project, book, class_name), parts, user, now)
+            split = class_called(project, book, class_name)
+            _split(tx, project, split, ids_meaning(book, split), parts, found.settled, user, now)
 
 
 def _merge(
@@ -170,14 +171,13 @@ def _merge(
 def _split(
     tx: Transaction,
     project: Project,
-    book: ClassBook,
     known: KnownClass,
+    ids: Sequence[int],
     parts: tuple[str, ...],
+    settled: Sequence[AskedAgain],
     user: User | None,
     now: datetime,
 ) -> None:
-    ids = ids_meaning(book, known)
-    settled = tx.classes.settled_by(project.id, ids)
     by = user.id if user is not None else _nobody(tx, now)
     tx.classes.take_back_votes(project.id, ids, by, f"{RESERVED_KEY_PREFIX}undo-", now)
     tx.classes.drop_gold(project.id, known.id)

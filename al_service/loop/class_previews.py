@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from al_service.domain.class_book import ClassBook, KnownClass
 from al_service.domain.model_kinds import ModelKind
-from al_service.domain.records import Project
+from al_service.domain.records import AskedAgain, Project
 from al_service.domain.states import Split
 from al_service.loop.class_change_kinds import AddClasses, Change, MergeClass, SplitClass, class_called
 from al_service.loop.ports import Transaction
@@ -30,6 +30,7 @@ class Preview:
         running_round: number of the round that works with the old classes, or None.
         models: how many models know the class; is_promoted: the project's own is one of them.
         positions: of the new classes, in order.
+        settled: of a split: the images that these numbers count.
     """
 
     change: Change
@@ -45,6 +46,7 @@ class Preview:
     models: int
     is_promoted: bool
     positions: tuple[int, ...]
+    settled: tuple[AskedAgain, ...] = ()
 
 
 def measure(tx: Transaction, project: Project, book: ClassBook, change: Change) -> Preview:
@@ -85,7 +87,7 @@ def measure(tx: Transaction, project: Project, book: ClassBook, change: Change) 
     if isinstance(change, SplitClass):
         settled = tx.classes.settled_by(project.id, ids)
         mixed = sum(one.is_mixed for one in settled)
-        return replace(found, recounted=mixed, asked_again=len(settled) - mixed)
+        return replace(found, recounted=mixed, asked_again=len(settled) - mixed, settled=tuple(settled))
     return found
 
 

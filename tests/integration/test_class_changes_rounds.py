@@ -115,6 +115,29 @@ def test_a_model_with_a_renamed_class_is_promotable_and_one_with_a_class_that_is
         loop.services.models.promote(model.id)
 
 
+def test_an_import_follows_old_names_and_rejects_those_of_split_classes(loop: Loop, digits: Path) -> None:
+    loop.services.projects.create("digits", DIGITS, {"auto_start": False})
+    for one in (RenameClass("3", "three"), MergeClass("9", "4"), SplitClass("5", ("five", "cinq"))):
+        change(loop, one)
+    job = loop.services.projects.import_images("digits", str(digits), use_labels="all")
+    loop.work()
+    done = loop.services.jobs.get(job.id)
+    named = [path.parent.name for path in digits.glob("*/*.png")]
+    assert (done.result["rejected"], done.result["labels_added"]) == (
+        named.count("5"),
+        len(named) - named.count("5"),
+    )
+    with loop.services.store.read() as tx:
+        rejected = tx.samples.rejections(job.id, 1)
+        project = tx.projects.find("digits")
+        assert project is not None
+        ids = {info.name: info.id for info in project.classes}
+        counts = {name: sum(tx.classes.label_counts(project.id).get(one, {}).values()) for name, one in ids.items()}
+    assert rejected[0].reason == "label '5' is not a class of this project"
+    assert (counts["three"], counts["4"]) == (named.count("3"), named.count("4") + named.count("9"))
+    assert (counts["five"], counts["cinq"]) == (0, 0)
+
+
 def _next_round(loop: Loop) -> Round:
     """One more round, after a person has answered something, so that there is something to learn."""
     mia = loop.person("mia")
