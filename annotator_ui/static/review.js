@@ -48,6 +48,7 @@ async function start(body) {
   const filters = createFilters({ changed: loadList, viewed: view });
   const finder = createFinder(classes, recent, judge);
   const help = createReviewHelp(singleKeys);
+  wireMenus(api, { page: "review", beforeLeaving: () => /** @type {any} */ (Promise.race([desk.sender?.run(), pause(PATIENCE_MS)])) });
   const box = await openOutbox(scope);
   const sender = desk.sender = createReviewSender(api, box, path, { changed: drawCounts, versionOf: (id) => rows.find(id)?.version ?? null, ...work.events });
   const askToSignIn = createSignInDialog(api, () => { sender.resume(); loadList(); });
@@ -226,7 +227,6 @@ async function start(body) {
   byId("conflicts").addEventListener("click", () => grid.moveTo(rows.all.findIndex((row) => row.conflict)));
   addEventListener("online", () => { sender.resume(); if (loadProblem || !rows.all.length) loadList(); });
   new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) loadMore(); }, { root: byId("grid-pane"), rootMargin: "600px" }).observe(byId("more"));
-  wireMenus(api, { page: "review", beforeLeaving: () => /** @type {any} */ (Promise.race([sender.run(), pause(PATIENCE_MS)])) });
   api.call("GET", `${path}/summary`).then((summary) => panel.setGuidelines(summary.guidelines ?? ""), () => {});
 
   body.classList.add("ready");

@@ -70,6 +70,15 @@ def test_a_verdict_takes_a_sample_out_of_dispute_and_taking_it_back_brings_it_th
     assert (listed(api, "kind=disputed"), listed(api, "kind=reviewed")) == ([ids[0]], [])
 
 
+def test_a_dispute_about_classes_that_become_one_is_over(world):
+    answered(world, words={"mia": "cat cat", "tom": "dog cat"})
+    api = world.api("engineer")
+    assert len(listed(api, "kind=disputed")) == 1
+    merged = api.post("/projects/birds/classes", {"op": "merge", "class_name": "dog", "into": "cat"})
+    assert merged.status_code == 200
+    assert listed(api, "kind=disputed") == []
+
+
 def test_the_log_keeps_what_was_taken_back(world):
     ids = answered(world, words={"mia": "cat"})
     mia, api = world.api("labeler", "mia"), world.api("reviewer")

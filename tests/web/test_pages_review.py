@@ -325,6 +325,7 @@ def test_reviewers_find_the_page_and_labelers_do_not(site: Site, birds: list[int
     page = visit().sign_in("rita", "/projects/birds/board")
     page.get_by_role("link", name="Review", exact=True).click()
     expect(page).to_have_url(site.url + REVIEW)
+    expect(tile(page, birds[2])).to_be_focused()
     page.get_by_role("button", name="birds").click()
     expect(page.get_by_role("menuitem", name="Board")).to_be_visible()
     other = visit()
