@@ -22,6 +22,7 @@ AT = "'2026-01-02 03:04:05.000000+00:00'"
 OLD_ROWS = """
 INSERT INTO users VALUES (1, 'ann', 'labeler', NULL, true, {a});
 INSERT INTO projects VALUES (1, 'birds', '{{}}', {a}, NULL);
+INSERT INTO classes VALUES (31, 1, 'heron', 30), (32, 1, 'stork', 31);
 WITH t (n) AS (VALUES (1), (2), (3), (4), (5))
   INSERT INTO samples SELECT n, 1, 'e' || n, 's' || n, 8, 8, 'png', 9, 'pool', 'unlabelled', '{{}}', {a} FROM t;
 WITH t (n) AS (VALUES (1), (2)) INSERT INTO rounds
@@ -79,7 +80,7 @@ def test_an_old_database_keeps_every_row(old_store: SqlStore, database_kind: str
     with pytest.raises(UnavailableError, match="schema is 0001"):
         old_store.check()
     with old_store._writing() as connection:
-        before = {table: rows_of(connection, table) for table in (*tables, "selections", "assignments")}
+        before = {table: rows_of(connection, table) for table in (*tables, "classes", "selections", "assignments")}
         triggers = _triggers(connection)
     assert [len(before[table]) for table in ("jobs", "selections", "assignments")] == [4, 5, 2]
     old_store.migrate()
@@ -94,6 +95,7 @@ def test_an_old_database_keeps_every_row(old_store: SqlStore, database_kind: str
     }
     added = {
         "samples": {"dissent": 0},
+        "classes": {"retired_at": None, "merged_into_id": None, "split_from_id": None},
         "jobs": {"progress_since": None},
         "selections": {"is_reserve": False, **steered},
         "assignments": {"suggestion_asked_at": None, "suggestion_seen_at": None},
