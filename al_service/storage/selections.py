@@ -85,18 +85,11 @@ def _answered_this() -> "sa.ColumnElement[bool]":
     return sa.exists(mine.where(is_(ANSWER.c.kind, *ANSWERS), ~is_undone(ANSWER)).correlate(selections))
 
 
-LIMIT = sa.bindparam("limit", type_=ID)
-MINE_TO_GIVE = SELECT.where(
-    selections.c.project_id == PROJECT_ID,
-    OPEN,
-    sa.func.coalesce(selections.c.assigned_to_id, USER_ID) == USER_ID,
-    ~IS_HELD.where(assignments.c.user_id == USER_ID),
-)
-MAY_BE_GIVEN = (
-    MINE_TO_GIVE.where(IN_BATCH, is_(SAMPLE_STATE, SampleState.UNLABELLED))
-    .where(selections.c.overlap > LEASE_COUNT + VOTE_COUNT)
-    .order_by(selections.c.turn, selections.c.round_id, selections.c.rank, selections.c.id)
-    .limit(LIMIT)
+#: An open selection, gold aside, asks for the sample.
+IS_ASKED = sa.exists().where(
+    OTHER.c.sample_id == selections.c.sample_id,
+    is_(OTHER.c.state, SelectionState.OPEN),
+    ~is_(OTHER.c.lane, Lane.GOLD),
 )
 #: Samples that this person holds by any selection, also by one that left the queue with its round.
 IN_OWN_HANDS = (
@@ -105,11 +98,25 @@ IN_OWN_HANDS = (
     .where(is_(assignments.c.state, AssignmentState.OPEN))
     .where(assignments.c.project_id == PROJECT_ID, assignments.c.user_id == USER_ID)
 )
-#: A person who was named is asked even if they answered the sample before: somebody wants to hear it again.
+LIMIT = sa.bindparam("limit", type_=ID)
+MINE_TO_GIVE = SELECT.where(
+    selections.c.project_id == PROJECT_ID,
+    OPEN,
+    sa.func.coalesce(selections.c.assigned_to_id, USER_ID) == USER_ID,
+    selections.c.sample_id.not_in(IN_OWN_HANDS),
+)
+MAY_BE_GIVEN = (
+    MINE_TO_GIVE.where(IN_BATCH, is_(SAMPLE_STATE, SampleState.UNLABELLED))
+    .where(selections.c.overlap > LEASE_COUNT + VOTE_COUNT)
+    .order_by(selections.c.turn, selections.c.round_id, selections.c.rank, selections.c.id)
+    .limit(LIMIT)
+)
+#: A person who was named is asked even if they answered the sample before: somebody wants to hear it again. Gold whose
+#: verdict was taken back may be asked as any other sample: then not both ways.
 BY_HAND = (
     MINE_TO_GIVE.where(~IN_BATCH, selections.c.overlap > LEASE_COUNT + ANSWER_COUNT, ~_answered_this())
     .where((selections.c.assigned_to_id == USER_ID) | ~_has_answer(*ANSWERS))
-    .where(selections.c.sample_id.not_in(IN_OWN_HANDS))
+    .where(~is_(selections.c.lane, Lane.GOLD) | ~IS_ASKED)
     .order_by(selections.c.turn, selections.c.id)
     .limit(LIMIT)
 )
@@ -144,15 +151,10 @@ OF_GROUP = _offered(
 )
 SKIPPED = _offered(
     MINE_TO_GIVE.where(is_(selections.c.lane, Lane.TASK), selections.c.overlap > LEASE_COUNT + ANSWER_COUNT)
-    .where(ONLY_SKIPPED, selections.c.sample_id.not_in(IN_OWN_HANDS))
+    .where(ONLY_SKIPPED)
     .order_by(selections.c.turn, selections.c.id)
     .limit(LIMIT),
     MAY_BE_GIVEN.where(ONLY_SKIPPED),
-)
-IS_ASKED = sa.exists().where(
-    OTHER.c.sample_id == selections.c.sample_id,
-    is_(OTHER.c.state, SelectionState.OPEN),
-    ~is_(OTHER.c.lane, Lane.GOLD),
 )
 #: Samples that somebody holds by any selection, also by one that left the queue with its round. Leases are few, and
 #: the statement is not tied to a row, so it runs once.

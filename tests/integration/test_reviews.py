@@ -8,7 +8,7 @@ from al_service.errors import InvalidInputError, NotFoundError
 from al_service.loop.annotations import ClientKeyReusedError
 from al_service.loop.reviews import Given, LabelChangedError, Verdict
 from tests.integration.conftest import Loop
-from tests.integration.pets import fill, label, lease, sample_state, say
+from tests.integration.pets import ask, fill, label, lease, sample_state, say
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
 
@@ -211,3 +211,21 @@ def test_who_gave_the_verdict_is_not_asked_for_the_gold(loop: Loop, rita: User) 
     ids = fill(loop, batch=6, gold_share=0.5)
     all_gold(loop, rita, ids[8:12])
     assert [item.sample.id for item in lease(loop, rita, 6)] == ids[:6]
+
+
+def test_gold_whose_verdict_was_taken_back_is_not_asked_in_two_ways(loop: Loop, mia: User, rita: User) -> None:
+    """Neither while it is held as gold, nor when that lease was given back."""
+    ids = fill(loop, batch=6, gold_share=0.5)
+    given = [loop.services.reviews.set_gold(Verdict(one, "cat", 0, f"g-{one}"), rita) for one in ids[8:12]]
+    golden = [item for item in lease(loop, mia, 6) if item.selection.lane == "gold"]
+    assert golden
+    for verdict in given:
+        loop.services.annotations.undo(verdict.annotation.id, rita)
+    loop.services.rounds.cancel("pets", 1)
+    ask(loop, ids[8:12])
+    held = [item.sample.id for item in lease(loop, mia, 20)]
+    assert len(held) == len(set(held))
+    assert {item.sample.id for item in golden} <= set(held)
+    for item in lease(loop, mia, 20):
+        loop.services.assignments.release(item.id, mia)
+    assert sorted(item.sample.id for item in lease(loop, mia, 20)) == ids[8:12]
