@@ -21,6 +21,7 @@ STATIC_DIR = Path(__file__).parent / "static"
 PLOTLY_NAME = "vendor/plotly.min.js"
 IMPORT_PATTERN = re.compile(r"""^import .* from "\./([\w.]+)";$""", re.MULTILINE)
 VERSION_PATTERN = re.compile(r"v-[0-9a-f]{12}/")
+INNER_TYPE = re.compile(r"/\*\* [^*]*\*/ ?")
 FOR_GOOD = "public, max-age=31536000, immutable"
 COMPRESSIBLE = ("text/", "application/json", "image/svg")
 COMPRESS_MIN_BYTES = 1024
@@ -123,11 +124,12 @@ def _body(path: Path, changed_ns: int, use_gzip: bool) -> bytes:
 
 
 def without_comments(source: str) -> str:
-    """Our JavaScript or CSS without indentation and without lines that are only a comment; line numbers stay the same.
+    """Our JavaScript or CSS without indentation, lines that are only a comment, and `/** … */` in front of something;
+    line numbers stay the same.
 
-    Knows just the two forms that our files use: `// …` and `/* … */` that begin a line.
+    Knows just the forms that our files use: `// …` and `/* … */` that begin a line, and types before a name.
 
-    >>> without_comments("/** Two. */\\n  let two = 2; // stays\\n  // gone\\n")
+    >>> without_comments("/** Two. */\\n  /** @type {number} */ let two = 2; // stays\\n  // gone\\n")
     '\\nlet two = 2; // stays\\n\\n'
     """
     lines = []
@@ -137,5 +139,5 @@ def without_comments(source: str) -> str:
         starts = not is_inside and text.startswith("/*")
         is_comment = is_inside or text.startswith("//") or (starts and ("*/" not in text or text.endswith("*/")))
         is_inside = (is_inside or starts) and "*/" not in text
-        lines.append("" if is_comment else text)
+        lines.append("" if is_comment else INNER_TYPE.sub("", text))
     return "\n".join(lines)

@@ -20,6 +20,8 @@ const RETRY_IMAGE_MS = [1000, 3000, 8000];
  * @property {HTMLImageElement} [fetched]    there, not decoded
  * @property {"loading"|"fetched"|"ready"|"broken"} state
  * @property {number} tries
+ * @property {string|null} group     look-alikes share it
+ * @property {string|null} copies    near-copies share it
  */
 
 /**
@@ -43,6 +45,7 @@ export function createHand(api, project, events) {
   /** Assignments answered here; a reply that was on its way must not bring them back. @type {Set<number>} */ const answered = new Set();
   let isAsking = false;
   let askAgain = false;
+  /** How many to hold in whole groups of look-alikes; 0: one by one, as many as are wanted. */ let wish = 0;
 
   const want = () => wanted(events.perMinute(), events.left());
 
@@ -54,8 +57,8 @@ export function createHand(api, project, events) {
       do {
         askAgain = false;
         // Answers that the server has not got yet still count as held there.
-        const count = Math.min(100, Math.max(want().high, items.length) + events.unsent());
-        const reply = await api.call("POST", `${projectPath(project)}/assignments`, { count });
+        const count = Math.min(100, Math.max(wish || want().high, items.length) + events.unsent());
+        const reply = await api.call("POST", `${projectPath(project)}/assignments`, { count, look_alike: wish > 0 });
         merge(reply.assignments, count);
         events.classes(reply.classes_version);
         if (!items.length) events.empty(reply.why_empty);
@@ -121,10 +124,11 @@ export function createHand(api, project, events) {
     events.changed();
   }
 
-  /** Take the current image out of the hand: it was answered. @returns {Item|undefined} */
-  function take() {
-    const item = items.shift();
-    if (item?.id) answered.add(item.id);
+  /** Take an image out of the hand: it was answered. @param {Item} item @param {boolean} isLabelled its near-copies come last then */
+  function take(item, isLabelled) {
+    items = items.filter((other) => other !== item);
+    if (isLabelled && item.copies) items = [...items.filter((other) => other.copies !== item.copies), ...items.filter((other) => other.copies === item.copies)];
+    if (item.id) answered.add(item.id);
     decodeNext();
     return item;
   }
@@ -170,7 +174,10 @@ export function createHand(api, project, events) {
     get current() { return items[0]; },
     get length() { return items.length; },
     /** Few enough to ask for more. */
-    get isLow() { return items.length <= want().low; },
+    get isLow() { return items.length <= (wish ? wish / 2 : want().low); },
+    get items() { return items; },
+    /** @param {number} many */
+    set wish(many) { wish = many; },
     get readyAhead() { return items.slice(1).filter((item) => item.state === "ready").length; },
   };
 }
@@ -185,6 +192,9 @@ function sizedUrl(item) {
 export function itemOf(assignment) {
   return {
     id: assignment.id, sampleId: assignment.sample_id, url: assignment.image_url, width: assignment.width, height: assignment.height,
-    why: assignment.reason ?? "", image: null, state: "loading", tries: 0,
+    why: assignment.reason ?? "", image: null, state: "loading", tries: 0, group: named(assignment, "look_alike"), copies: named(assignment, "copy_group"),
   };
 }
+
+/** Numbers of groups are those of a round. @param {any} assignment @param {string} kind */
+const named = (assignment, kind) => (typeof assignment[kind] === "number" ? `${assignment.round}/${assignment[kind]}` : null);

@@ -29,6 +29,8 @@ export const ACTIONS = [
   { id: "softer", label: "Less contrast", keys: ["shift+c"], help: "" },
   { id: "plain", label: "Plain view", keys: [","], help: "size, brightness and contrast as they were" },
   { id: "view", label: "View", keys: ["v"], button: true, help: "zoom, brightness and contrast as buttons" },
+  { id: "similar", label: "Similar", keys: ["s"], button: true, help: "images like this one; in the grid: skip the rest" },
+  { id: "grid", label: "Grid", keys: ["g"], button: true, help: "label many look-alikes at once; arrows and Space select" },
   { id: "pixels", label: "Pixels", keys: ["."], help: "show sharp pixels or smooth them" },
   { id: "guide", label: "Guidelines", keys: ["i"], help: "guidelines of this project" },
   { id: "help", label: "Help", keys: ["?"], help: "this list" },

@@ -62,6 +62,7 @@ async function start(body) {
   desk.trail = createTrail(byId("trail"), (at) => stage.lookAt(at));
   const stage = createStage(desk);
   const asking = createAsking(desk, stage);
+  desk.ask = asking.ask;
   const answers = createAnswers(desk, stage, asking);
   desk.finder = createFinder(desk.classes, desk.recent, answers.choose);
   desk.classButtons = createClassButtons(byId("classes"), desk.classes, desk.recent.names, answers.choose);

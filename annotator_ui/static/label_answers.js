@@ -13,7 +13,7 @@ export function createAnswers(desk, stage, asking) {
 
   /** @param {string} name */
   function choose(name) {
-    answer("label", name, () => desk.classButtons.light(name));
+    if (!desk.parts.made("grid")?.choose(name)) answer("label", name, () => desk.classButtons.light(name));
   }
 
   /** @param {"label"|"skip"|"flag"} kind @param {string|null} className @param {() => void} light */
@@ -26,28 +26,34 @@ export function createAnswers(desk, stage, asking) {
     return view.afterPaint(() => {
       if (desk.hand.current !== item) return;
       light();
-      const key = newKey();
-      const leadTime = pace.answered();
-      const given = /** @type {import("./hand.js").Item} */ (desk.hand.take());
-      stage.show();
-      if (className) {
-        desk.recent.used(className);
-        desk.classButtons.used(className, desk.recent.names);
-      }
-      trail.add({ key, annotationId: null, item: given, kind, className, state: "unsaved" });
-      desk.sender.add({ key, scope, order: nextOrder(), op: "answer", sampleId: given.sampleId, assignmentId: given.id, kind, className, leadTime, imageUrl: given.url, refused: null });
-      if (desk.hand.isLow) asking.ask();
-      stage.drawPace();
-      desk.parts.fetchSoon();
-      desk.betweenImages?.();
+      giveAll([item], kind, className);
     });
   }
 
-  /** @param {number} [at] which answer, 1 is the newest */
-  function undo(at = Math.max(1, trail.looked)) {
+  /** One answer for each of these images, by one press of a key. @param {import("./hand.js").Item[]} items @param {"label"|"skip"|"flag"} kind @param {string|null} className */
+  function giveAll(items, kind, className) {
+    const stroke = items.length > 1 ? newKey() : null;
+    const leadTime = items.reduce((sum) => sum + pace.answered(), 0) / items.length;
+    for (const item of items) desk.hand.take(item, kind === "label");
+    stage.show();
+    if (className) {
+      desk.recent.used(className);
+      desk.classButtons.used(className, desk.recent.names);
+    }
+    for (const item of items) {
+      const key = newKey();
+      trail.add({ key, annotationId: null, item, kind, className, state: "unsaved", stroke });
+      desk.sender.add({ key, scope, order: nextOrder(), op: "answer", sampleId: item.sampleId, assignmentId: item.id, kind, className, leadTime, imageUrl: item.url, refused: null });
+    }
+    if (desk.hand.isLow) asking.ask();
+    stage.drawPace();
+    desk.parts.fetchSoon();
+    desk.betweenImages?.();
+  }
+
+  /** @param {import("./trail.js").Past} past */
+  function takeBack(past) {
     const { sender } = desk;
-    const past = trail.at(at);
-    if (!past) return view.toast("There is nothing to take back.");
     trail.remove(past);
     trail.look(0);
     const item = { ...past.item };
@@ -58,7 +64,18 @@ export function createAnswers(desk, stage, asking) {
     }
     if (past.key) pace.takenBack();
     desk.hand.putBack(item);
-    view.toast(`Taken back: ${saidWords(past)}`);
+    return item;
+  }
+
+  /** Take back what the last key press answered, be it one image or many; looking back, the one in view. */
+  function undo() {
+    const isNewest = !trail.looked;
+    const past = trail.at(Math.max(1, trail.looked));
+    if (!past) return view.toast("There is nothing to take back.");
+    const items = [takeBack(past)];
+    while (isNewest && past.stroke && trail.at(1)?.stroke === past.stroke) items.unshift(takeBack(trail.at(1)));
+    desk.parts.made("grid")?.backAgain(items);
+    view.toast(`Taken back: ${items.length > 1 ? `${items.length} × ` : ""}${saidWords(past)}`);
     return stage.show();
   }
 
@@ -85,5 +102,5 @@ export function createAnswers(desk, stage, asking) {
     return view.toast(entry.op === "answer" ? "One answer was set aside; see the top of the page." : `That could not be taken back: ${entry.refused}`);
   }
 
-  return { choose, answer, undo, events: { sent, refused } };
+  return { choose, answer, giveAll, undo, events: { sent, refused } };
 }

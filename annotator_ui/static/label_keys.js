@@ -33,11 +33,13 @@ export function createActions(desk, stage, answers) {
     plain,
     view: () => parts.use("view", panel, (made) => made.toggle()),
     pixels: () => view.toast(viewer.togglePixels() ? "Sharp pixels" : "Smoothed"),
+    similar: () => parts.use("similar", (module) => module.createSimilar(desk, byId("stage")), (made) => { light("similar")(); made.toggle(); }),
+    grid: () => parts.use("grid", (module) => module.createGrid(desk, stage, answers, desk.ask), (made) => made.toggle()),
     guide: () => (guide.hasText ? guide.toggle() : view.toast("This project has no guidelines yet.")),
     help: () => desk.openHelp(),
-    close: () => { if (!parts.made("view")?.close() && !parts.made("suggestion")?.close() && !guide.close()) stage.lookAt(0); },
+    close: () => { if (!parts.made("view")?.close() && !parts.made("suggestion")?.close() && !parts.made("similar")?.close() && !guide.close()) stage.lookAt(0); },
   };
-  return (id) => work[id]?.();
+  return (id) => { if (!parts.made("grid")?.act(id)) work[id]?.(); };
 }
 
 /**

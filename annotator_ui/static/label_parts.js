@@ -3,7 +3,7 @@
 
 const PARTS = {
   aside: () => import("./aside_list.js"), classes: () => import("./label_classes.js"), examples: () => import("./label_examples.js"), gestures: () => import("./gestures.js"), goal: () => import("./label_goal.js"), help: () => import("./help.js"), keys: () => import("./keys_dialog.js"),
-  menus: () => import("./menus.js"), signIn: () => import("./sign_in_dialog.js"), suggestion: () => import("./label_suggestion.js"), view: () => import("./view_panel.js"),
+  grid: () => import("./grid.js"), similar: () => import("./similar.js"), menus: () => import("./menus.js"), signIn: () => import("./sign_in_dialog.js"), suggestion: () => import("./label_suggestion.js"), view: () => import("./view_panel.js"),
 };
 const STYLE = "./label_parts.css";
 

@@ -10,6 +10,7 @@ export function createStage(desk) {
   const { view, trail, pace } = desk;
 
   function show() {
+    if (desk.parts.made("grid")?.draw()) return undefined;
     const past = trail.looked ? trail.at(trail.looked) : undefined;
     desk.classButtons.setOff(Boolean(past) || view.state === "empty");
     if (past) return showPast(past);

@@ -45,6 +45,13 @@ export function createLabelView(viewer) {
       setStage("image", item.sampleId);
       setWhy(item.why);
     },
+    /** Many images at once, which the grid shows. @param {string} samples */
+    showGrid(samples) {
+      if (stage.dataset.state === "grid" && stage.dataset.sample === samples) return;
+      viewer.show(null);
+      setStage("grid", samples);
+      setWhy("A class key labels what is selected. Click or Space takes an image out or in, S skips the rest.");
+    },
     /** @param {import("./trail.js").Past} past @param {number} back @param {HTMLImageElement} image */
     showPast(past, back, image) {
       viewer.show(image, past.item.width, past.item.height);

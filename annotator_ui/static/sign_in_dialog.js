@@ -1,7 +1,7 @@
 // Signing in again without leaving the page, and why it did not work.
 
 import { ApiError } from "./api.js";
-import { byId, openDialog, plural, setText } from "./dom.js";
+import { byId, el, openDialog, plural, setText } from "./dom.js";
 
 /** Why signing in did not work, in words. @param {unknown} error */
 export function signInWords(error) {
@@ -13,7 +13,7 @@ export function signInWords(error) {
 
 /** @param {ReturnType<import("./api.js").createApi>} api @param {() => void} signedIn */
 export function createSignInDialog(api, signedIn) {
-  const dialog = byId("sign-in-dialog");
+  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("sign-in-dialog") ?? makeDialog());
   const form = byId("again-form");
   const problem = form.querySelector(".form-error");
   dialog.dataset.stay = "1";
@@ -41,4 +41,17 @@ export function createSignInDialog(api, signedIn) {
       form.elements.password.focus();
     },
   };
+}
+
+/** The dialog, for pages that do not bring it along. */
+function makeDialog() {
+  const dialog = el("dialog", { class: "dialog", id: "sign-in-dialog", "aria-labelledby": "again-title" },
+    el("form", { id: "again-form", novalidate: true }, el("h2", { id: "again-title", text: "Please sign in again" }),
+      el("p", { class: "quiet", id: "again-text" }),
+      el("label", { class: "field" }, el("span", { text: "Name" }), el("input", { name: "name", value: document.body.dataset.user ?? "", readonly: true, autocomplete: "username" })),
+      el("label", { class: "field" }, el("span", { text: "Password" }), el("input", { name: "password", type: "password", autocomplete: "current-password", required: true })),
+      el("p", { class: "form-error", role: "alert" }),
+      el("div", { class: "row end" }, el("a", { class: "button", href: `/login?next=${encodeURIComponent(location.pathname)}`, text: "Another person" }), el("button", { class: "button primary", type: "submit", text: "Sign in" }))));
+  document.body.append(dialog);
+  return dialog;
 }

@@ -10,6 +10,7 @@ import { el, setText } from "./dom.js";
  * @property {string} kind
  * @property {string|null} className
  * @property {"unsaved"|"saved"|"refused"} state
+ * @property {string|null} [stroke]     answers of one key press share it
  */
 
 const KEPT = 50;
