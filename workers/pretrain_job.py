@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from al_service.domain.model_kinds import ModelKind
-from al_service.domain.records import ModelRecord, Project
+from al_service.domain.records import LabelledImage, ModelRecord, Project
 from al_service.domain.states import JobKind
 from al_service.errors import InvalidInputError, NotFoundError
 from al_service.learning import checkpoints, device, networks
@@ -17,7 +17,6 @@ from al_service.learning.pretraining import PretrainConfig
 from al_service.learning.pretraining import pretrain as pretrain_backbone
 from al_service.learning.threads import threads_for
 from al_service.learning.views import views_for
-from al_service.loop.ports import LabelledImage
 from workers.caches import pixels_of
 from workers.context import WorkerContext
 from workers.round_inputs import class_indices

@@ -7,9 +7,9 @@ import numpy as np
 
 from al_service.domain.class_book import ClassBook
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Project, Round
+from al_service.domain.records import LabelledImage, Project, Round
 from al_service.learning.image_side import SIZES_LOOKED_AT, choose_image_px
-from al_service.loop.ports import LabelledImage, Transaction
+from al_service.loop.ports import Transaction
 from workers.context import WorkerContext
 from workers.running import JobRun
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from al_service.acquisition.scored_pool import ScoredPool, first_look_size
-from al_service.domain.records import ModelRecord, Round
+from al_service.domain.records import LabelledImage, ModelRecord, Round
 from al_service.domain.states import Stage
 from al_service.domain.strategy_names import STRATEGIES
 from al_service.errors import InvalidInputError
@@ -24,7 +24,6 @@ from al_service.learning.mc_dropout import drops_in_head_only
 from al_service.learning.networks import Network
 from al_service.learning.opinions import committee_of
 from al_service.learning.threads import threads_for
-from al_service.loop.ports import LabelledImage
 from al_service.loop.rounds import StageResult
 from al_service.loop.shards import shard_size
 from workers.caches import Rows, embeddings_of, embeddings_of_round, pixels_of

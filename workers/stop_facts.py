@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from al_service.domain.class_book import ClassBook
-from al_service.domain.records import Round
+from al_service.domain.records import LabelledImage, Round
 from al_service.domain.states import Stage
 from al_service.errors import NotFoundError
 from al_service.learning.agreement import Agreement, agreement
 from al_service.learning.learning_curve import ExpectedGain, MeasuredRound, expected_gain
 from al_service.learning.round_model import Learned
-from al_service.loop.ports import LabelledImage
 from workers.context import WorkerContext
 from workers.round_inputs import RoundInputs
 from workers.running import JobRun

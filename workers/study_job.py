@@ -19,13 +19,12 @@ import numpy as np
 
 from al_service.domain.class_book import ClassBook
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Project
+from al_service.domain.records import LabelledImage, Project
 from al_service.domain.states import JobKind
 from al_service.domain.study_plan import Plan
 from al_service.errors import NotFoundError
 from al_service.learning import checkpoints, device, networks
 from al_service.learning.image_side import SIZES_LOOKED_AT, choose_image_px
-from al_service.loop.ports import LabelledImage
 from al_service.loop.studies import COMPARING, NotEnoughLabelsError, plan_of
 from al_service.simulation.files import held_alone
 from al_service.simulation.image_set import ImageSet, InvalidImageSetError, find_set, write_pixels

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from al_service.domain.model_kinds import ModelKind
-from al_service.domain.records import ModelRecord
+from al_service.domain.records import LabelledImage, ModelRecord
 from al_service.domain.states import Stage
 from al_service.domain.strategy_names import STRATEGIES
 from al_service.errors import InvalidInputError
@@ -23,7 +23,6 @@ from al_service.learning.checkpoints import Checkpoint
 from al_service.learning.distributed import train_distributed
 from al_service.learning.round_model import Examples, Learned, Lesson, Means
 from al_service.learning.threads import threads_for
-from al_service.loop.ports import LabelledImage
 from al_service.loop.rounds import StageResult, data_fingerprint
 from workers.caches import Rows, embeddings_of, pixels_of
 from workers.context import WorkerContext

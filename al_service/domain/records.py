@@ -61,7 +61,7 @@ class Project:
         return f"{crc32(text.encode()):08x}"
 
     def find_class(self, name: str) -> ClassInfo | None:
-        """The class that has this name today, or None. Old names: `loop.ports.ProjectRows.class_book`."""
+        """The class that has this name today, or None. Old names: `loop.project_ports.ProjectRows.class_book`."""
         return next((info for info in self.classes if info.name == name), None)
 
 
@@ -516,3 +516,46 @@ class RejectedRow:
 
     external_id: str
     reason: str
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One training or evaluation row: which sample, which bytes, which class."""
+
+    sample_id: int
+    sha256: str
+    class_name: str
+    class_id: int
+
+
+@dataclass(frozen=True)
+class NewAnnotation:
+    """An annotation about to be appended."""
+
+    project_id: int
+    sample_id: int
+    user_id: int
+    assignment_id: int | None
+    kind: AnnotationKind
+    class_name: str | None
+    client_key: str
+    lead_time_s: float | None = None
+    model_version: str | None = None
+    is_extra_vote: bool = False
+    undoes_id: int | None = None
+    is_review: bool = False
+    saw_suggestion: bool = False
+
+
+@dataclass(frozen=True)
+class StageUpdate:
+    """What to change in one round stage; None leaves a field as it is."""
+
+    state: StageState | None = None
+    job_id: int | None = None
+    attempt: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    seconds: float | None = None
+    result: dict[str, Any] | None = None
+    error: str | None = None

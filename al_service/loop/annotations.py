@@ -13,6 +13,7 @@ from al_service.domain.records import (
     Annotation,
     Asked,
     Assignment,
+    NewAnnotation,
     Project,
     RoundProgress,
     Sample,
@@ -33,7 +34,7 @@ from al_service.loop.assignments import check_own
 from al_service.loop.class_names import class_meant
 from al_service.loop.consensus import Belief, believe, rules_for
 from al_service.loop.disputes import store_belief
-from al_service.loop.ports import NewAnnotation, Store, Transaction
+from al_service.loop.ports import Store, Transaction
 
 CLIENT_KEY_LENGTH_MAX = 200
 #: Keys that the service makes itself; clients cannot take them.

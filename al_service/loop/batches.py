@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from al_service.domain.records import Chosen, Project, Round
+from al_service.domain.records import Chosen, Project, Round, StageUpdate
 from al_service.domain.states import Role, RoundState, SampleState, SelectionState, Stage, StageState, move_round
 from al_service.errors import InvalidInputError
 from al_service.loop.consensus import believe, rules_for
 from al_service.loop.disputes import store_belief
-from al_service.loop.ports import StageUpdate, Transaction
+from al_service.loop.ports import Transaction
 
 #: The newest round's states in which people may have the reserve of the one before: it is being worked on, or it
 #: failed and somebody has to look at it, which is no reason for everybody else to wait. A cancelled round was stopped

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from al_service.domain.records import Job
+from al_service.domain.records import Job, StageUpdate
 from al_service.domain.states import JobKind, JobState, RoundState, StageState
 from al_service.errors import ConflictError, NotFoundError, UnavailableError
-from al_service.loop.ports import JobQueue, StageUpdate, Store, Transaction
+from al_service.loop.ports import JobQueue, Store, Transaction
 from al_service.loop.shards import named, shards_of
 
 log = logging.getLogger(__name__)

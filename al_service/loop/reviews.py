@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from al_service.domain.records import Annotation, Gold, Project, Sample, User
+from al_service.domain.records import Annotation, Gold, NewAnnotation, Project, Sample, User
 from al_service.domain.states import AnnotationKind, Split
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.annotations import ClientKeyReusedError, check_client_key, settle
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.class_names import class_meant
-from al_service.loop.ports import NewAnnotation, Store, Transaction
+from al_service.loop.ports import Store, Transaction
 
 
 class LabelChangedError(ConflictError):

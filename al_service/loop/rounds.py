@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from al_service.domain.records import Chosen, Job, ModelRecord, Project, Round
+from al_service.domain.records import Chosen, Job, LabelledImage, ModelRecord, Project, Round, StageUpdate
 from al_service.domain.states import JobKind, RoundState, Stage, StageState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop import batches
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
 from al_service.loop.models import keep_round_model
-from al_service.loop.ports import LabelledImage, StageUpdate, Store, Transaction
+from al_service.loop.ports import Store, Transaction
 from al_service.loop.shards import check_payloads, merged_facts, numbered, shards_of
 from al_service.loop.triggers import decide, loop_facts
 

@@ -28,7 +28,7 @@ BEARER = (
 
 
 class SqlAccountRows:
-    """As in `loop.ports.AccountRows`."""
+    """As in `loop.project_ports.AccountRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -12,10 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from al_service.domain.records import Annotation
+from al_service.domain.records import Annotation, NewAnnotation
 from al_service.domain.states import AnnotationKind, SampleState, Split
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
-from al_service.loop.ports import NewAnnotation
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
 from al_service.storage.projects import SqlProjectRows, class_meant, unknown_class
@@ -55,7 +54,7 @@ ADD_ON_POSTGRES = postgresql.insert(annotations).on_conflict_do_nothing().return
 
 
 class SqlAnnotationRows:
-    """As in `loop.ports.AnnotationRows`."""
+    """As in `loop.sample_ports.AnnotationRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -57,7 +57,7 @@ def _answers_by_sample(
 
 
 class SqlClassRows:
-    """As in `loop.ports.ClassRows`."""
+    """As in `loop.project_ports.ClassRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -15,7 +15,7 @@ OF_CLASS = classes.alias("of_class")
 
 
 class SqlExampleRows:
-    """As in `loop.ports.ExampleRows`."""
+    """As in `loop.sample_ports.ExampleRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

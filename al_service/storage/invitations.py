@@ -33,7 +33,7 @@ _SELECT = (
 
 
 class SqlInvitationRows:
-    """As in `loop.ports.InvitationRows`."""
+    """As in `loop.project_ports.InvitationRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

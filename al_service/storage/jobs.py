@@ -28,7 +28,7 @@ FRESH_ATTEMPT: dict[str, Any] = {
 
 
 class SqlJobRows:
-    """As in `loop.ports.JobRows`."""
+    """As in `loop.round_ports.JobRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

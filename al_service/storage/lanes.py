@@ -35,7 +35,7 @@ GOLD_WITH_SAMPLE: "sa.Select[Any]" = sa.select(
 
 
 class SqlLaneRows:
-    """As in `loop.ports.LaneRows`."""
+    """As in `loop.queue_ports.LaneRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

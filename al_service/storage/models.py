@@ -14,7 +14,7 @@ _SELECT = sa.select(models, rounds.c.number.label("round_number")).outerjoin(rou
 
 
 class SqlModelRows:
-    """As in `loop.ports.ModelRows`."""
+    """As in `loop.round_ports.ModelRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

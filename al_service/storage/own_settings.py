@@ -10,7 +10,7 @@ from al_service.storage.schema import user_settings
 
 
 class SqlOwnSettingRows:
-    """As in `loop.ports.OwnSettingRows`."""
+    """As in `loop.project_ports.OwnSettingRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

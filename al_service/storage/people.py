@@ -41,7 +41,7 @@ WORK: "sa.Select[Any]" = (
 
 
 class SqlPeopleRows:
-    """As in `loop.ports.PeopleRows`."""
+    """As in `loop.queue_ports.PeopleRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -35,7 +35,7 @@ BY_NAME = WITH_CLASSES.where(projects.c.name == sa.bindparam("wanted"))
 
 
 class SqlProjectRows:
-    """As in `loop.ports.ProjectRows`."""
+    """As in `loop.project_ports.ProjectRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -90,7 +90,7 @@ EXPIRE_IN_PROJECT = EXPIRE.where(assignments.c.project_id == sa.bindparam("in_pr
 
 
 class SqlQueueRows(SqlSelectionRows):
-    """As in `loop.ports.QueueRows`."""
+    """As in `loop.queue_ports.QueueRows`."""
 
     def add_assignment(
         self, selection: Selection, user_id: int, slot: int, expires_at: datetime, now: datetime

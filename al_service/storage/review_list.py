@@ -187,7 +187,7 @@ def _is_last_answer(found: "sa.Subquery", *, of_person: bool) -> Condition:
 
 
 class SqlReviewListRows:
-    """As in `loop.ports.ReviewListRows`."""
+    """As in `loop.sample_ports.ReviewListRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -8,10 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Project, Round, RoundProgress, RoundStage
+from al_service.domain.records import Project, Round, RoundProgress, RoundStage, StageUpdate
 from al_service.domain.states import STAGE_ORDER, RoundState, SelectionState, Stage, StageState
 from al_service.errors import ConflictError, NotFoundError
-from al_service.loop.ports import StageUpdate
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import insert_into, wait_for
 from al_service.storage.schema import is_, round_stages, rounds, selection_counts
@@ -47,7 +46,7 @@ ASKING = (
 
 
 class SqlRoundRows:
-    """As in `loop.ports.RoundRows`."""
+    """As in `loop.round_ports.RoundRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -7,10 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from al_service.domain.records import NewSample, PoolCounts, RejectedRow, Sample
+from al_service.domain.records import LabelledImage, NewSample, PoolCounts, RejectedRow, Sample
 from al_service.domain.states import SampleState, SelectionState, Split
 from al_service.errors import InvalidInputError, NotFoundError
-from al_service.loop.ports import LabelledImage
 from al_service.storage.column_types import ID, KEY_BYTES_MAX, UtcTime
 from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
 from al_service.storage.pool_counts import count_pool
@@ -83,7 +82,7 @@ LABEL_ON_SQLITE, LABEL_ON_POSTGRES = _label(sqlite.Insert), _label(postgresql.In
 
 
 class SqlSampleRows:
-    """As in `loop.ports.SampleRows`."""
+    """As in `loop.sample_ports.SampleRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -183,7 +183,7 @@ SET_STATE = (
 
 
 class SqlSelectionRows:
-    """The selections' half of `loop.ports.QueueRows`."""
+    """The selections' half of `loop.queue_ports.QueueRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

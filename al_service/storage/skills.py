@@ -16,7 +16,7 @@ from al_service.storage.schema import annotations, annotator_skills, classes, go
 
 
 class SqlSkillRows:
-    """As in `loop.ports.SkillRows`."""
+    """As in `loop.queue_ports.SkillRows`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Annotation, Assignment, Chosen, NewSample, Project, Round, User
+from al_service.domain.records import Annotation, Assignment, Chosen, NewAnnotation, NewSample, Project, Round, User
 from al_service.domain.states import (
     AnnotationKind,
     AssignmentState,
@@ -14,7 +14,7 @@ from al_service.domain.states import (
     SelectionState,
     Split,
 )
-from al_service.loop.ports import NewAnnotation, Transaction
+from al_service.loop.ports import Transaction
 from al_service.storage.store import SqlStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -12,9 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from al_service.domain.project_config import ProjectConfig
+from al_service.domain.records import NewAnnotation
 from al_service.domain.states import AnnotationKind, SampleState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
-from al_service.loop.ports import NewAnnotation, Store
+from al_service.loop.ports import Store
 from al_service.storage import engine
 from al_service.storage.migrations import versions
 from al_service.storage.store import SqlStore

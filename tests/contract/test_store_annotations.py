@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from al_service.domain.project_config import ProjectConfig
+from al_service.domain.records import NewAnnotation
 from al_service.domain.states import AnnotationKind, SampleState, Split
 from al_service.errors import ConflictError, InvalidInputError
-from al_service.loop.ports import NewAnnotation
 from tests.contract.store_world import NOW, World
 
 

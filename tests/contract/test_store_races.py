@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from al_service.domain.project_config import ProjectConfig
+from al_service.domain.records import NewAnnotation
 from al_service.domain.states import AnnotationKind, JobKind, Role, RoundState
 from al_service.errors import ConflictError
-from al_service.loop.ports import NewAnnotation
 from tests.contract.store_world import LEASE, NOW, World, new_sample
 
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from al_service.domain.records import Annotation, User
+from al_service.domain.records import Annotation, NewAnnotation, User
 from al_service.domain.review import Place, ReviewFilter, ReviewKind
 from al_service.domain.states import AnnotationKind, Split
 from al_service.loop.consensus import Rules, believe
 from al_service.loop.disputes import store_belief
-from al_service.loop.ports import NewAnnotation, Transaction
+from al_service.loop.ports import Transaction
 from al_service.storage.review_list import candidates
 from al_service.storage.store import SqlStore
 from tests.contract.store_world import NOW, World, new_sample

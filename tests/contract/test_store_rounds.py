@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Chosen
+from al_service.domain.records import Chosen, StageUpdate
 from al_service.domain.states import JobKind, RoundState, SelectionState, Stage, StageState
 from al_service.errors import ConflictError, NotFoundError
-from al_service.loop.ports import StageUpdate, Transaction
+from al_service.loop.ports import Transaction
 from tests.contract.store_world import NOW, World
 
 LATER = NOW + timedelta(seconds=9)

@@ -7,10 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import RejectedRow
+from al_service.domain.records import LabelledImage, RejectedRow
 from al_service.domain.states import JobKind, SampleState, Split
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
-from al_service.loop.ports import LabelledImage
 from al_service.storage.store import SqlStore
 from tests.contract.store_world import NOW, World, new_sample
 

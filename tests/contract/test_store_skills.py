@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from al_service.domain.annotator_skill import Skill
+from al_service.domain.records import NewAnnotation
 from al_service.domain.states import AnnotationKind
-from al_service.loop.ports import NewAnnotation, Transaction
+from al_service.loop.ports import Transaction
 from tests.contract.store_world import NOW, World
 
 MANY = 1000
