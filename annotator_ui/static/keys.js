@@ -28,6 +28,7 @@ export const ACTIONS = [
   { id: "harder", label: "More contrast", keys: ["c"], also: ["softer"], help: "more contrast, less" },
   { id: "softer", label: "Less contrast", keys: ["shift+c"], help: "" },
   { id: "plain", label: "Plain view", keys: [","], help: "size, brightness and contrast as they were" },
+  { id: "heat", label: "Heat map", keys: ["h"], button: true, help: "show where the model looks; again: hide it" },
   { id: "view", label: "View", keys: ["v"], button: true, help: "zoom, brightness and contrast as buttons" },
   { id: "similar", label: "Similar", keys: ["s"], button: true, help: "images like this one; in the grid: skip the rest" },
   { id: "grid", label: "Grid", keys: ["g"], button: true, help: "label many look-alikes at once; arrows and Space select" },

@@ -31,13 +31,14 @@ export function createActions(desk, stage, answers) {
     brighter: () => view.toast(levels.step("brightness", 1)), darker: () => view.toast(levels.step("brightness", -1)),
     harder: () => view.toast(levels.step("contrast", 1)), softer: () => view.toast(levels.step("contrast", -1)),
     plain,
+    heat: () => parts.use("heat", (module) => module.createHeatMap(desk), (made) => { light("heat")(); made.press(); }),
     view: () => parts.use("view", panel, (made) => made.toggle()),
     pixels: () => view.toast(viewer.togglePixels() ? "Sharp pixels" : "Smoothed"),
     similar: () => parts.use("similar", (module) => module.createSimilar(desk, byId("stage")), (made) => { light("similar")(); made.toggle(); }),
     grid: () => parts.use("grid", (module) => module.createGrid(desk, stage, answers, desk.ask), (made) => made.toggle()),
     guide: () => (guide.hasText ? guide.toggle() : view.toast("This project has no guidelines yet.")),
     help: () => desk.openHelp(),
-    close: () => { if (!parts.made("view")?.close() && !parts.made("suggestion")?.close() && !parts.made("similar")?.close() && !guide.close()) stage.lookAt(0); },
+    close: () => { if (!parts.made("view")?.close() && !parts.made("suggestion")?.close() && !parts.made("heat")?.close() && !parts.made("similar")?.close() && !guide.close()) stage.lookAt(0); },
   };
   return (id) => { if (!parts.made("grid")?.act(id)) work[id]?.(); };
 }

@@ -2,21 +2,21 @@
 // they are there when the connection is not.
 
 const PARTS = {
-  aside: () => import("./aside_list.js"), classes: () => import("./label_classes.js"), examples: () => import("./label_examples.js"), gestures: () => import("./gestures.js"), goal: () => import("./label_goal.js"), help: () => import("./help.js"), keys: () => import("./keys_dialog.js"),
+  aside: () => import("./aside_list.js"), classes: () => import("./label_classes.js"), examples: () => import("./label_examples.js"), gestures: () => import("./gestures.js"), goal: () => import("./label_goal.js"), heat: () => import("./label_heat_map.js"), help: () => import("./help.js"), keys: () => import("./keys_dialog.js"),
   grid: () => import("./grid.js"), similar: () => import("./similar.js"), menus: () => import("./menus.js"), signIn: () => import("./sign_in_dialog.js"), suggestion: () => import("./label_suggestion.js"), view: () => import("./view_panel.js"),
 };
-const STYLE = "./label_parts.css";
+const STYLES = ["./forms.css", "./label_parts.css"];
 
-/** @type {Promise<void>|null} */ let style = null;
+/** @type {Promise<any>|null} */ let styles = null;
 
-function loadStyle() {
-  style ??= new Promise((resolve, reject) => {
-    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL(STYLE, import.meta.url).href });
-    link.onload = () => resolve();
-    link.onerror = () => { style = null; link.remove(); reject(new Error("the style of this part does not load")); };
+function loadStyles() {
+  styles ??= Promise.all(STYLES.map((name) => new Promise((resolve, reject) => {
+    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL(name, import.meta.url).href });
+    link.onload = resolve;
+    link.onerror = () => { styles = null; link.remove(); reject(new Error("the style of this part does not load")); };
     document.head.append(link);
-  });
-  return style;
+  })));
+  return styles;
 }
 
 /** @param {(words: string) => void} say */
@@ -27,7 +27,7 @@ export function createParts(say) {
   /** The module of that part with its style, or null when it cannot be had right now. @param {keyof typeof PARTS} name */
   async function load(name) {
     try {
-      const [module] = await Promise.all([PARTS[name](), loadStyle()]);
+      const [module] = await Promise.all([PARTS[name](), loadStyles()]);
       return module;
     } catch {
       return null;

@@ -115,10 +115,15 @@ class Site:
         return NewSample(f"{position}.png", sha256, 8, 8, "PNG", len(out.getvalue()), Split.POOL)
 
     def ask(
-        self, project: str, sample_ids: list[int], reserve: Sequence[int] = (), likely: Sequence[tuple[str, float]] = ()
+        self,
+        project: str,
+        sample_ids: list[int],
+        reserve: Sequence[int] = (),
+        likely: Sequence[tuple[str, float]] = (),
+        heat_maps: dict[str, Any] | None = None,
     ) -> Round:
         """A round that asks people for these samples, in this order, with those in reserve; likely: what the model
-        thinks of each of them.
+        thinks of each of them; heat_maps: what the round says of them.
         """
         class_ids = {info.name: info.id for info in self.services.projects.get(project).classes}
         opinion = tuple((class_ids[name], chance) for name, chance in likely) or None
@@ -126,21 +131,25 @@ class Site:
             Chosen(sample_id, rank, 1.0, {"code": "margin", "between": [0, 1]}, likely=opinion)
             for rank, sample_id in enumerate([*sample_ids, *reserve])
         ]
-        return self._round(project, {}, picks[: len(sample_ids)], picks[len(sample_ids) :])
+        return self._round(project, {}, picks[: len(sample_ids)], picks[len(sample_ids) :], heat_maps)
 
     def measured_round(self, project: str, metrics: dict[str, Any]) -> Round:
         """A round that is over: it trained, was measured, and asked nobody."""
         return self._round(project, metrics, [])
 
     def _round(
-        self, project: str, metrics: dict[str, Any], chosen: list[Chosen], reserve: Sequence[Chosen] = ()
+        self,
+        project: str,
+        metrics: dict[str, Any],
+        chosen: list[Chosen],
+        reserve: Sequence[Chosen] = (),
+        heat_maps: dict[str, Any] | None = None,
     ) -> Round:
         record, is_new = self.services.rounds.start(project)
         assert is_new
         record = self._finish(record, StageResult({}, Stage.SELECT, metrics=metrics))
-        return self._finish(
-            record, StageResult({"chosen": len(chosen)}, Stage.ANNOTATE, chosen=chosen, reserve=reserve)
-        )
+        facts = {"chosen": len(chosen), **({} if heat_maps is None else {"heat_maps": heat_maps})}
+        return self._finish(record, StageResult(facts, Stage.ANNOTATE, chosen=chosen, reserve=reserve))
 
     def _finish(self, record: Round, result: StageResult) -> Round:
         return self.services.rounds.complete_stage(self.claim_stage(record), record.stage, result)
