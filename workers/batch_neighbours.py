@@ -96,7 +96,7 @@ def _look_alikes(scored: ScoredPool, batch: list[Chosen], reserve: list[Chosen])
 
 
 def _likely(scored: ScoredPool, class_ids: Sequence[int | None], sample_ids: list[int]) -> list[Likely | None]:
-    """The likeliest classes of each sample, without those that nobody knows any more; None where no model has seen it."""
+    """The likeliest classes of each sample, without those that are gone by now; None where no model has seen it."""
     likely: list[Likely | None] = [None] * len(sample_ids)
     if scored.probabilities is None:
         return likely
