@@ -251,7 +251,7 @@ def must_hold(services: Services, project: str, *, overlap: int, excluded: set[i
     assert of_classes <= {known.id for known in book.active}
     names = {known.name for known in book.active}
     assert {one.class_name for said in answers.values() for one in said if one.kind is LABEL} <= names
-    by_hand = _asked_by_hand(services, found.id)
+    by_hand = _asked_by_hand(services, found.id, overlap)
     parts = (counts.free, counts.leased, counts.labelled, counts.skipped, counts.flagged, counts.not_queued)
     assert sum(parts) == counts.total == len(samples)
     for sample in samples:
@@ -269,17 +269,17 @@ def must_hold(services: Services, project: str, *, overlap: int, excluded: set[i
     _leases_must_hold(services, found.id, overlap, {sample.id: sample.state for sample in samples})
 
 
-def _asked_by_hand(services: Services, project_id: int) -> set[int]:
+def _asked_by_hand(services: Services, project_id: int, overlap: int) -> set[int]:
     """Samples about which so many people were asked as somebody wished, not as many as the project's overlap says; what
     is asked again as its class was split is asked as in a batch.
     """
     assert isinstance(services.store, SqlStore)
     statement = sa.text(
-        "SELECT sample_id FROM selections WHERE project_id = :project AND lane <> 'batch' "
+        "SELECT sample_id FROM selections WHERE project_id = :project AND (lane <> 'batch' OR overlap <> :overlap) "
         "AND CAST(reason AS TEXT) NOT LIKE '%class_split%'"
     )
     with services.store._writing() as connection:
-        return set(connection.execute(statement, {"project": project_id}).scalars())
+        return set(connection.execute(statement, {"project": project_id, "overlap": overlap}).scalars())
 
 
 def _must_be_one_of_its_answers(sample: Sample, answers: list[Annotation]) -> None:
@@ -300,13 +300,14 @@ def _leases_must_hold(services: Services, project_id: int, overlap: int, states:
             return list(connection.execute(sa.text(statement), {"project": project_id}))
 
         held = rows(
-            "SELECT s.id, s.sample_id, s.lane, a.user_id, a.slot FROM assignments a JOIN selections s "
+            "SELECT s.id, s.sample_id, s.lane, s.overlap, a.user_id, a.slot FROM assignments a JOIN selections s "
             "ON s.id = a.selection_id WHERE a.project_id = :project AND a.state = 'open'"
         )
         asked = rows("SELECT sample_id, lane FROM selections WHERE project_id = :project AND state = 'open'")
     assert max(Counter((row.id, row.slot) for row in held).values(), default=1) == 1
     assert max(Counter((row.sample_id, row.user_id) for row in held).values(), default=1) == 1
-    in_batch = [row.sample_id for row in held if row.lane == "batch"]
+    # A reviewer who lowers how many answer a sample takes it out of nobody's hands.
+    in_batch = [row.sample_id for row in held if row.lane == "batch" and row.overlap == overlap]
     assert max(Counter(in_batch).values(), default=0) <= overlap
     assert max(Counter(row.sample_id for row in asked if row.lane != "gold").values(), default=1) == 1
     assert {states[row.sample_id] for row in asked if row.lane == "batch"} <= {SampleState.UNLABELLED}
