@@ -37,16 +37,19 @@ class Examples:
         self._clock = clock
 
     def all(self, project_name: str) -> list[Example]:
-        """A project's examples in class order, the oldest first."""
+        """A project's examples in class order, the oldest first; one that somebody is asked about waits until it is
+        answered.
+        """
         with self._store.read() as tx:
-            return tx.examples.all(active_project(tx, project_name).id)
+            return tx.examples.shown(active_project(tx, project_name).id)
 
     def set(self, wanted: Wanted, user: User) -> None:
         """Show a sample to everybody as an example of a class; a second time changes class and note.
 
         Raises:
             NotFoundError: no such sample, or it is kept aside to measure the model: nobody may learn from it.
-            ConflictError: it is gold, which would not be hidden any more; or the class has enough examples.
+            ConflictError: it is gold, which would not be hidden any more; or somebody is asked about it now, and would
+                read the answer; or the class has enough examples.
             InvalidInputError: no such class.
         """
         now = self._clock()
@@ -55,6 +58,12 @@ class Examples:
             if tx.lanes.is_gold(sample.id):
                 raise ConflictError(
                     f"sample {sample.id} is gold; as an example it would not be hidden. Remove it from gold first",
+                    sample=sample.id,
+                )
+            if _is_asked(tx, sample):
+                raise ConflictError(
+                    f"people are asked about sample {sample.id} now; as an example it would tell them the answer. "
+                    "Choose another one, or wait until it is answered",
                     sample=sample.id,
                 )
             _check_room(tx, sample, wanted.class_name)
@@ -75,9 +84,16 @@ class Examples:
             _note(tx, sample, user, "example.remove", {}, now)
 
 
+def _is_asked(tx: Transaction, sample: Sample) -> bool:
+    """Somebody is asked about it in any lane, or holds it by a question that is over: such an answer is welcome too."""
+    is_open = bool(tx.lanes.with_secret_class([sample.id]))
+    return is_open or sample.id in tx.queue.held_sample_ids(sample.project_id)
+
+
 def _check_room(tx: Transaction, sample: Sample, class_name: str) -> None:
-    others = [one for one in tx.examples.all(sample.project_id) if one.sample.id != sample.id]
-    if sum(one.class_name == class_name for one in others) >= PER_CLASS_MAX:
+    of_class = [one.sample.id for one in tx.examples.all(sample.project_id) if one.class_name == class_name]
+    # A class that others were merged into may have more; their notes can still be changed.
+    if sample.id not in of_class and len(of_class) >= PER_CLASS_MAX:
         raise ConflictError(
             f"{class_name!r} has {PER_CLASS_MAX} examples already; remove one first", class_name=class_name
         )

@@ -73,7 +73,7 @@ def summarise(tx: Transaction, project: Project, now: datetime) -> Summary:
         labels_last_5_min=tx.annotations.labels_since(project.id, now - RATE_WINDOW),
         holders=tx.queue.holders(project.id),
         reserve_count=tx.queue.reserve_count(project.id),
-        example_count=tx.examples.count(project.id),
+        example_count=tx.examples.shown_count(project.id),
         stage_progress=stage_progress(tx, last),
         active_jobs=tuple(active),
         failed_jobs=tuple(job for job in ended if _can_be_retried(job, last)),

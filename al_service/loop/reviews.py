@@ -98,14 +98,16 @@ class Reviews:
         """
         now = self._clock()
         with self._store.write() as tx:
-            if tx.examples.is_one(verdict.sample_id):
+            sample = locked_sample(tx, verdict.sample_id, evaluation=evaluation)
+            if tx.examples.is_one(sample.id):
                 raise ConflictError(
-                    f"sample {verdict.sample_id} is shown to everybody as an example, so it cannot be hidden gold",
-                    sample=verdict.sample_id,
+                    f"sample {sample.id} is shown to everybody as an example, so it cannot be hidden gold",
+                    sample=sample.id,
                 )
             given = give(tx, verdict, user, now, evaluation=evaluation)
-            tx.lanes.set_gold(given.sample, verdict.class_name, user.id, now)
-            _note(tx, given.sample, user, "gold.set", {"class_name": verdict.class_name}, now)
+            if given.is_new:  # a repeat that comes late must not undo what was decided since
+                tx.lanes.set_gold(given.sample, verdict.class_name, user.id, now)
+                _note(tx, given.sample, user, "gold.set", {"class_name": verdict.class_name}, now)
             return given
 
     def remove_gold(self, sample_id: int, user: User, *, evaluation: bool = False) -> None:

@@ -176,7 +176,10 @@ class ExampleRows(Protocol):
     """Samples that everybody is shown as examples of a class."""
 
     def all(self, project_id: int) -> list[Example]:
-        """A project's examples in class order, the oldest first; those of classes that are no more are left out."""
+        """A project's examples in class order, the oldest first, also those that are not shown now."""
+
+    def shown(self, project_id: int) -> list[Example]:
+        """As `all`, without those that somebody is asked about or holds."""
 
     def set(self, sample: Sample, class_name: str, note: str, user_id: int, now: datetime) -> None:
         """Show this sample as an example of that class. Raises InvalidInputError for a class the project does not
@@ -188,5 +191,5 @@ class ExampleRows(Protocol):
     def is_one(self, sample_id: int) -> bool:
         """Whether people are shown this sample as an example."""
 
-    def count(self, project_id: int) -> int:
-        """How many a project has."""
+    def shown_count(self, project_id: int) -> int:
+        """How many `shown` brings."""

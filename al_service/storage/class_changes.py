@@ -23,6 +23,7 @@ from al_service.storage.schema import (
     assignments,
     class_aliases,
     classes,
+    examples,
     gold,
     is_,
     labels,
@@ -130,12 +131,13 @@ class SqlClassRows:
             self._connection.execute(sa.update(classes).where(before).values(merged_into_id=into_id))
 
     def move_labels(self, project_id: int, class_id: int, into_id: int, now: datetime) -> None:
-        """Labels and gold of one class become those of another; each label is a version further."""
+        """Labels, gold and examples of one class become those of another; each label is a version further."""
         mine = (labels.c.project_id == project_id) & labels.c.split.in_(tuple(Split)) & (labels.c.class_id == class_id)
         values = {"class_id": into_id, "version": labels.c.version + 1, "updated_at": now}
         self._connection.execute(sa.update(labels).where(mine).values(values))
-        of_class = (gold.c.project_id == project_id) & (gold.c.class_id == class_id)
-        self._connection.execute(sa.update(gold).where(of_class).values(class_id=into_id))
+        for table in (gold, examples):
+            of_class = (table.c.project_id == project_id) & (table.c.class_id == class_id)
+            self._connection.execute(sa.update(table).where(of_class).values(class_id=into_id))
 
     def settled_with_votes_of_both(self, project_id: int, first: Collection[int], second: Collection[int]) -> list[int]:
         """Labelled and flagged samples with votes for a class of the first and of the second kind, by id."""
@@ -245,9 +247,13 @@ class SqlClassRows:
             self._connection.execute(here.values(state=AssignmentState.RELEASED))
 
     def drop_gold(self, project_id: int, class_id: int) -> int:
-        """Gold of this class is none any more, and nobody is asked for it as such; how many."""
+        """Gold of this class is none any more, and nobody is asked for it as such; how many. Examples of it are none
+        any more either.
+        """
         of_class = (gold.c.project_id == project_id) & (gold.c.class_id == class_id)
         asking = is_(selections.c.lane, Lane.GOLD) & is_(selections.c.state, SelectionState.OPEN)
         its = asking & selections.c.sample_id.in_(sa.select(gold.c.sample_id).where(of_class))
         self._connection.execute(sa.update(selections).where(its).values(state=SelectionState.RETIRED))
+        shown = (examples.c.project_id == project_id) & (examples.c.class_id == class_id)
+        self._connection.execute(sa.delete(examples).where(shown))
         return self._connection.execute(sa.delete(gold).where(of_class)).rowcount

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from al_service.loop.examples import Wanted
 from tests.web.axe import findings
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
-from tests.web.labelling import LABEL, birds, expect_in_view, in_view
+from tests.web.labelling import CLASSES, LABEL, birds, expect_in_view, in_view
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
 
@@ -15,9 +15,12 @@ OpenVisit = Callable[..., Visit]
 
 
 def with_examples(site: Site) -> list[int]:
-    samples = birds(site)
+    """Twelve birds of which ten are asked; the others are examples."""
+    site.person("mia")
+    samples = site.project("birds", CLASSES, 12, guidelines="")
+    site.ask("birds", samples[:10])
     rita = site.services.accounts.ensure_user("rita", "reviewer")
-    for sample_id, name, note in ((samples[9], "robin", "red breast"), (samples[8], "finch", "")):
+    for sample_id, name, note in ((samples[11], "robin", "red breast"), (samples[10], "finch", "")):
         site.services.examples.set(Wanted(sample_id, name, note), rita)
     return samples
 
