@@ -1,5 +1,7 @@
 """What the model looks at in an image, for the person who asks: as a picture to lay over it."""
 
+from zlib import crc32
+
 from flask import Response, request
 from pydantic import Field
 
@@ -66,7 +68,8 @@ def show_heat_map(call: Call, sample_id: int, query: HeatMapQuery) -> Response:
         names = ", ".join(name for name, _ in found.maps)
         raise NoHeatMapError(f"no heat map of {wanted!r}; there are: {names}", sample=sample_id)
     response = Response(content_type="image/png")
-    response.set_etag(f"cam-{found.round_id}-{heat_map.class_id}-{query.size}")
+    # A merge of classes makes another map of the same round.
+    response.set_etag(f"cam-{found.round_id}-{heat_map.class_id}-{crc32(heat_map.cells):08x}-{query.size}")
     if not request.if_none_match.contains_weak(response.get_etag()[0] or ""):
         cells_size, image_size = (heat_map.width, heat_map.height), (sample.width, sample.height)
         response.data = heat_overlay(heat_map.cells, cells_size, image_size, query.size)

@@ -3,15 +3,17 @@
 A heat map says which class the model sees, so who is shown one is told. Images that are kept blind show none.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from al_service.domain.class_book import ClassBook
 from al_service.domain.heat_maps import HeatMap, heat_maps_from_bytes
 from al_service.domain.records import Assignment, Project, Selection, User
 from al_service.domain.states import AssignmentState, Stage
 from al_service.errors import ConflictError, NotFoundError, PermissionDeniedError
 from al_service.loop.assignments import own_assignment
 from al_service.loop.ports import Artifacts, Store, Transaction
-from al_service.loop.suggestions import Suggestions, is_blind
+from al_service.loop.suggestions import Suggestions, is_blind, likely_today
 
 NONE_YET = "There is no heat map of this image: they are made with each batch that a model has chosen."
 NOT_OF_THIS = "There is no heat map of this image: those of its round went to the images with the first ranks."
@@ -75,7 +77,7 @@ class HeatMaps:
             if blind:  # gold has none, and must look like any other image that is kept blind
                 return ImageMaps((), None, is_blind=True)
             raise
-        if assignment.suggestion_asked_at is None:
+        if assignment.suggestion_seen_at is None:
             self._suggestions.ask(assignment_id, user)
         return ImageMaps((), found.round_id, is_blind=True) if blind else found
 
@@ -111,6 +113,7 @@ class HeatMaps:
             raise NoHeatMapError(NONE_YET)
         with self._store.read() as tx:
             facts = tx.rounds.get(selection.round_id).stage_record(Stage.SELECT).result.get("heat_maps")
+            book = tx.projects.class_book(project.id)
         if facts is None:
             raise NoHeatMapError(NONE_YET)
         if "artifact" not in facts:
@@ -119,11 +122,24 @@ class HeatMaps:
             stored = heat_maps_from_bytes(self._artifacts.get(facts["artifact"])).get(selection.sample_id, ())
         except NotFoundError as error:
             raise NoHeatMapError(GONE) from error
-        names = {info.id: info.name for info in project.classes}
-        maps = tuple((names[one.class_id], one) for one in stored if one.class_id in names)
+        maps = _maps_today(book, selection, stored)
         if not maps:
             raise NoHeatMapError(NOT_OF_THIS if selection.likely else NONE_YET)
         return ImageMaps(maps, selection.round_id)
+
+
+def _maps_today(book: ClassBook, selection: Selection, stored: Sequence[HeatMap]) -> tuple[tuple[str, HeatMap], ...]:
+    """The maps by the classes of today, that of the likeliest first; those of classes that are one by now are laid over
+    each other, and those of split ones are left out.
+    """
+    maps: dict[str, HeatMap] = {}
+    for one in stored:
+        known = book.today(one.class_id)
+        if known is not None:
+            today = replace(one, class_id=known.id)
+            maps[known.name] = maps[known.name].over(today) if known.name in maps else today
+    chances = dict(likely_today(book, selection.likely))
+    return tuple(sorted(maps.items(), key=lambda entry: -chances.get(entry[0], 0.0)))
 
 
 def _in_hand(tx: Transaction, project_id: int, sample_id: int, user: User) -> Assignment | None:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from al_service.domain.class_book import ClassBook
 from al_service.domain.draws import is_drawn
 from al_service.domain.pull import Pull, pull_of
-from al_service.domain.records import Assignment, Project, User
+from al_service.domain.records import Assignment, Likely, Project, User
 from al_service.domain.states import Lane
 from al_service.loop.assignments import active_project, own_assignment
 from al_service.loop.ports import Store
@@ -44,10 +45,13 @@ class Suggestions:
             tx.projects.lock(own_assignment(tx, assignment_id, user).sample.project_id)
             assignment = own_assignment(tx, assignment_id, user)
             project = tx.projects.get(assignment.sample.project_id)
-            suggestion = _suggestion(project, assignment, user)
-            if assignment.suggestion_asked_at is None:
-                seen_at = now if suggestion.likely else None
-                tx.queue.mark_suggestion(assignment_id, asked_at=now, seen_at=seen_at)
+            suggestion = _suggestion(tx.projects.class_book(project.id), project, assignment, user)
+            # Where there was nothing to tell, nothing was kept from anybody either.
+            asked_at = assignment.suggestion_asked_at or now
+            if suggestion.likely and assignment.suggestion_seen_at is None:
+                tx.queue.mark_suggestion(assignment_id, asked_at=asked_at, seen_at=now)
+            elif suggestion.is_blind and assignment.suggestion_asked_at is None:
+                tx.queue.mark_suggestion(assignment_id, asked_at=asked_at, seen_at=None)
         return suggestion
 
     def pull(self, project_name: str) -> Pull:
@@ -64,10 +68,19 @@ def is_blind(project: Project, assignment: Assignment, user: User) -> bool:
     return selection.lane is Lane.GOLD or is_drawn("blind", key, share=config.blind_share, seed=config.seed)
 
 
-def _suggestion(project: Project, assignment: Assignment, user: User) -> Suggestion:
-    selection = assignment.selection
+def likely_today(book: ClassBook, likely: Likely | None) -> tuple[tuple[str, float], ...]:
+    """What a model thought in the classes of today, likeliest first: chances of classes that are one by now add up, and
+    those of split ones are left out.
+    """
+    chances: dict[str, float] = {}
+    for class_id, chance in likely or ():
+        known = book.today(class_id)
+        if known is not None:
+            chances[known.name] = min(1.0, chances.get(known.name, 0.0) + chance)
+    return tuple(sorted(chances.items(), key=lambda entry: -entry[1]))
+
+
+def _suggestion(book: ClassBook, project: Project, assignment: Assignment, user: User) -> Suggestion:
     if is_blind(project, assignment, user):
         return Suggestion((), True)
-    names = {info.id: info.name for info in project.classes}
-    likely = [(names[class_id], chance) for class_id, chance in selection.likely or () if class_id in names]
-    return Suggestion(tuple(likely), False)
+    return Suggestion(likely_today(book, assignment.selection.likely), False)

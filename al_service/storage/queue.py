@@ -29,6 +29,9 @@ from al_service.storage.selections import SELECTION_COLUMNS, SqlSelectionRows, s
 
 OPEN_LEASE = is_(assignments.c.state, AssignmentState.OPEN)
 TODAY = classes.alias("today")
+#: The class that the model found likeliest when the sample was chosen; what it is today is `TODAY`.
+LIKELIEST = classes.alias("likeliest")
+LIKELIEST_TODAY = sa.func.coalesce(LIKELIEST.c.merged_into_id, LIKELIEST.c.id)
 
 # SELECTION_COLUMNS brings the selection's id under the name that the lease's own column has.
 LEASE_COLUMNS = [column for column in assignments.c if column.name != "selection_id"]
@@ -197,7 +200,7 @@ class SqlQueueRows(SqlSelectionRows):
 
     def suggestion_counts(self, project_id: int) -> list[SuggestionCount]:
         """How often people's labels named the class that the model found likeliest, by person and by whether they asked
-        for and saw it. Answers that were taken back do not count.
+        for and saw it. Answers that were taken back do not count, nor does an opinion of a class that was split.
 
         Cost: one look-up for each answer to a selection for which the model's opinion is known.
         """
@@ -209,17 +212,20 @@ class SqlQueueRows(SqlSelectionRows):
                 (assignments.c.suggestion_asked_at, "asked"),
             )
         )
-        is_same = selections.c.likely[(0, 0)].as_integer() == annotations.c.class_id
-        joined = annotations.join(assignments, assignments.c.id == annotations.c.assignment_id).join(
-            selections, selections.c.id == assignments.c.selection_id
+        joined = (
+            annotations.join(assignments, assignments.c.id == annotations.c.assignment_id)
+            .join(selections, selections.c.id == assignments.c.selection_id)
+            .join(NAMED, NAMED.c.id == annotations.c.class_id)
+            .join(LIKELIEST, LIKELIEST.c.id == selections.c.likely[(0, 0)].as_integer())
+            .join(TODAY, TODAY.c.id == LIKELIEST_TODAY)
         )
         here = (annotations.c.project_id == project_id) & is_(annotations.c.kind, AnnotationKind.LABEL) & ~is_undone()
-        known = selections.c.likely.is_not(None)
+        is_known = TODAY.c.retired_at.is_(None)
         statement = (
             sa.select(annotations.c.user_id, asked, told, sa.func.count().label("answered"))
-            .add_columns(sa.func.sum(sa.case((is_same, 1), else_=0)).label("agreed"))
+            .add_columns(sa.func.sum(sa.case((TODAY.c.id == CLASS_TODAY, 1), else_=0)).label("agreed"))
             .select_from(joined)
-            .where(here, known)
+            .where(here, is_known)
             .group_by(annotations.c.user_id, asked, told)
             .order_by(annotations.c.user_id, asked, told)
         )

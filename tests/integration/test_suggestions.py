@@ -13,15 +13,20 @@ from tests.integration.pets import fill, label, lease
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
 
 
-def suggest(loop: Loop, blind_share: float = 0.0, **settings: object) -> list[int]:
-    """A project whose second round chose six samples of which the model thinks: dog .7, cat .2."""
+LIKELY = (("dog", 0.7), ("cat", 0.2))
+
+
+def suggest(
+    loop: Loop, blind_share: float = 0.0, likely: tuple[tuple[str, float], ...] = LIKELY, **settings: object
+) -> list[int]:
+    """A project whose second round chose six samples of which the model thinks this."""
     ids = fill(loop, batch=1, blind_share=blind_share, **settings)
     services = loop.services
     services.rounds.cancel("pets", 1)
     record, _ = services.rounds.start("pets")
     classes = {info.name: info.id for info in services.projects.get("pets").classes}
-    likely = ((classes["dog"], 0.7), (classes["cat"], 0.2))
-    picks = [Chosen(sample_id, rank, 0.5, {"code": "random"}, likely=likely) for rank, sample_id in enumerate(ids[:6])]
+    opinion = tuple((classes[name], chance) for name, chance in likely)
+    picks = [Chosen(sample_id, rank, 0.5, {"code": "random"}, likely=opinion) for rank, sample_id in enumerate(ids[:6])]
     for kind, stage, result in (
         (JobKind.TRAIN, Stage.TRAIN, StageResult({"skipped": "by the test"}, Stage.SELECT)),
         (JobKind.SELECT, Stage.SELECT, StageResult({}, Stage.ANNOTATE, chosen=picks)),
