@@ -25,6 +25,7 @@ from al_service.ingest.rows import Limits, Source, SourceRow
 from al_service.ingest.rows import RejectedRow as RefusedRow
 from al_service.ingest.sources import open_archive_file, open_source
 from al_service.ingest.split import in_evaluation
+from al_service.loop.accounts import IMPORT_USER
 from al_service.loop.annotations import RESERVED_KEY_PREFIX
 from al_service.loop.ports import Transaction
 from al_service.loop.uploads import SCHEME
@@ -34,7 +35,6 @@ from workers.running import JobRun
 
 CHUNK = 256
 DECODE_THREADS = 4
-IMPORT_USER = "import"
 
 
 @dataclass(frozen=True)

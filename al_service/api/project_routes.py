@@ -60,7 +60,7 @@ def archive_project(call: Call, project: str) -> Reply:
 def summarise_project(call: Call, project: str) -> Reply:
     """What the board shows: counts, rounds, people, jobs, workers."""
     summary = call.services.projects.summary(project)
-    return Reply(summary_answer(summary, _workers(call)))
+    return Reply(summary_answer(summary, _workers(call), sees_imports=call.covers(Role.ENGINEER)))
 
 
 @ROUTES.add("GET", "/projects/<project>/imports", role=Role.ENGINEER, query=LimitQuery, answers={200: JobsAnswer})

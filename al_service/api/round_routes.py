@@ -64,12 +64,17 @@ def list_rounds(call: Call, project: str, query: RoundsQuery) -> Reply:
     etag=True,
 )
 def show_round(call: Call, project: str, number: int, query: PageQuery) -> Reply:
-    """One round as a full record, with a part of its batch and reserve, by rank (`selected` is the batch's size)."""
+    """One round as a full record; for reviewers and above with a part of its batch and reserve, by rank.
+
+    Who labels does not see them: what is missing there is gold. `selected` is the batch's size.
+    """
+    may_see = call.covers(Role.REVIEWER)
     with call.services.store.read() as tx:
         record = get_round(tx, active_project(tx, project), number)
         progress = stage_progress(tx, record)
         page = slice(query.offset, query.offset + query.limit)
-        batch, reserve = tx.queue.selections(record.id)[page], tx.queue.reserve_selections(record.id)[page]
+        batch = tx.queue.selections(record.id)[page] if may_see else []
+        reserve = tx.queue.reserve_selections(record.id)[page] if may_see else []
     return Reply(RoundDetailAnswer(round=round_detail(record, progress, batch, reserve)))
 
 

@@ -1,7 +1,7 @@
 """From records of the truth to the answers' models. Pure: no transaction, no request."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from al_service.api.answers import (
@@ -44,7 +44,7 @@ from al_service.domain.records import (
     Sample,
     Selection,
 )
-from al_service.domain.states import AnnotationKind, Stage
+from al_service.domain.states import AnnotationKind, JobKind, Stage
 from al_service.loop.progress import RATE_WINDOW, Summary, WhyEmpty
 
 SHOWN_SIZE_PX = 1024
@@ -71,7 +71,6 @@ def assignment_fields(assignment: Assignment, class_names: Sequence[str]) -> Ass
         reason=reason_text(selection.reason, class_names),
         reason_code=_reason_code(selection),
         round=selection.reason.get("round") if selection.round_number is None else selection.round_number,
-        rank=selection.reason.get("rank", selection.rank),
         look_alike=selection.reason.get("look_alike", selection.look_alike),
         copy_group=selection.copy_group,
     )
@@ -230,8 +229,15 @@ def project_detail(project: Project, counts: PoolCounts, last: Round | None) -> 
     return ProjectDetailFields(**project_values(project, counts, last), settings=project.config.to_json())
 
 
-def summary_answer(summary: Summary, workers: list[dict[str, Any]] | None) -> SummaryAnswer:
-    """A project at a glance; workers: None when the broker does not answer."""
+def summary_answer(
+    summary: Summary, workers: list[dict[str, Any]] | None, *, sees_imports: bool = True
+) -> SummaryAnswer:
+    """A project at a glance; workers: None when the broker does not answer; sees_imports: what went wrong with imports,
+    which names folders and files.
+    """
+    failed = [
+        job if sees_imports or job.kind is not JobKind.INGEST else _without_names(job) for job in summary.failed_jobs
+    ]
     project, current = summary.project, summary.current_round
     progress = summary.stage_progress
     return SummaryAnswer(
@@ -254,14 +260,17 @@ def summary_answer(summary: Summary, workers: list[dict[str, Any]] | None) -> Su
         labels_per_minute=summary.labels_last_5_min / (RATE_WINDOW.total_seconds() / 60),
         holders=summary.holders,
         jobs=[job_fields(job) for job in summary.active_jobs],
-        failures=[
-            FailedJobFields(**job_values(job), retry_command=f"al job retry {job.id}") for job in summary.failed_jobs
-        ],
+        failures=[FailedJobFields(**job_values(job), retry_command=f"al job retry {job.id}") for job in failed],
         workers=None if workers is None else [WorkerFields(**worker) for worker in workers],
         guidelines=project.config.guidelines,
         examples=summary.example_count,
         stop=None if summary.stop is None else StopFields(**asdict(summary.stop)),
     )
+
+
+def _without_names(job: Job) -> Job:
+    """A failed import for people who may not know what its files are called."""
+    return replace(job, error="The import failed. An engineer sees why.", result={})
 
 
 def sample_values(sample: Sample) -> dict[str, Any]:

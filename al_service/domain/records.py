@@ -152,6 +152,10 @@ class Chosen:
     likely: Likely | None = None
 
 
+#: The turn of near-copies of what was labelled in a round: behind everything else, also what people moved back.
+TURN_OF_COPIES = 100
+
+
 @dataclass(frozen=True)
 class Selection:
     """A chosen sample as stored: part of a round's batch, of its reserve, or asked for by hand.
@@ -212,12 +216,17 @@ class Offer:
 
 @dataclass(frozen=True)
 class Gold:
-    """A sample whose class is known for sure, and who said so."""
+    """A sample whose class is known for sure, and who said so.
+
+    Attributes:
+        likely: what the model thought of it when a round chose it last; None: no model had an opinion.
+    """
 
     sample: Sample
     class_name: str
     user_id: int
     created_at: datetime
+    likely: Likely | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,10 @@ from al_service.loop.audit_ration import AuditRation
 from al_service.loop.passwords import check_password, hash_password, is_outdated
 from al_service.loop.ports import Store
 
+#: In whose name the service itself writes: imported labels, and votes that a split takes back. Nobody signs in as them.
+IMPORT_USER = "import"
+CLASS_CHANGE_USER = "class-changes"
+RESERVED_NAMES = frozenset({IMPORT_USER, CLASS_CHANGE_USER})
 USER_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 TOKEN_PREFIX = "al_"  # noqa: S105 (the visible start of every token, not one)
 TOKEN_DAYS_DEFAULT = 90
@@ -119,9 +123,12 @@ class Accounts:
             tx.accounts.lock_admins()
             known = _found(tx.accounts.find_user(name), name)
             tx.accounts.set_user(known.id, role=role, password_hash=hashed, is_active=is_active)
-            if is_active is False:
+            if is_active is False or (role is not None and not role.covers(Role.LABELER)):
                 # What only they may answer would wait for ever.
                 tx.lanes.unassign(known.id)
+            if is_active is False or password is not None:
+                # A link for a new password that is still on its way would undo this.
+                tx.invitations.revoke(now, user_id=known.id)
             admins = [user for user in tx.accounts.users() if user.role is Role.ADMIN and user.is_active]
             if known.role is Role.ADMIN and not admins:
                 raise LastAdminError(f"{name} is the last active admin; make somebody else admin first", user=name)
@@ -257,6 +264,8 @@ def check_user_name(name: str) -> None:
     Raises:
         InvalidInputError: says what it may be made of.
     """
+    if name.casefold() in RESERVED_NAMES:
+        raise InvalidInputError(f"user name {name!r} is the service's own; choose another")
     if not USER_NAME_PATTERN.fullmatch(name):
         raise InvalidInputError(
             f"user name {name!r}: use 1 to 64 letters, digits or . _ @ -, starting with a letter or digit"

@@ -284,9 +284,10 @@ def settle(
     reviewer's verdict.
     """
     if selection is not None and selection.lane is Lane.GOLD:
-        # Its class is known; the answer only says how well this person does.
-        is_undo = cause.kind is AnnotationKind.UNDO
-        return _move(tx, selection, SelectionState.OPEN if is_undo else SelectionState.DONE)
+        if not any(answer.is_review for answer in answers):
+            # Its verdict was taken back meanwhile: the answer counts as one about any other sample.
+            settle(tx, sample, None, cause, answers, now)
+        return _settle_gold(tx, sample, selection, cause)
     if _is_excluded(sample, cause, answers):
         return False
     if selection is not None and selection.lane is Lane.TASK and not is_relabelling(selection):
@@ -300,6 +301,17 @@ def settle(
         return False
     is_open = _move(tx, standing, belief.selection_state)
     return is_open and selection is not None and standing.id == selection.id
+
+
+def _settle_gold(tx: Transaction, sample: Sample, selection: Selection, cause: Annotation) -> bool:
+    """The class of gold is known; an answer to it only says how well this person does."""
+    if cause.kind is not AnnotationKind.UNDO:
+        return _move(tx, selection, SelectionState.DONE)
+    if tx.lanes.is_gold(sample.id):
+        return _move(tx, selection, SelectionState.OPEN)
+    # Nobody is measured by it any more.
+    _move(tx, selection, SelectionState.RETIRED)
+    return False
 
 
 def is_relabelling(selection: Selection) -> bool:
@@ -356,15 +368,19 @@ def _settle_task(
     tx: Transaction, sample: Sample, task: Selection, cause: Annotation, answers: Sequence[Annotation], now: datetime
 ) -> bool:
     """As `settle`, of what somebody asked for by hand: it is over when it has as many answers as it asked for. They are
-    votes like the others; a sample that was labelled stays so, with the class that most now name.
+    votes like the others; a sample that was labelled stays so, with the class that most now name. One skip ends it:
+    then the votes that there are decide, and without any a round may choose the sample another time.
     """
-    needed = 1 if sample.state is SampleState.LABELLED else task.overlap
     rules = rules_for(tx, sample.project_id, answers)
-    belief = believe(answers, overlap=needed, max_skips=task.max_skips, rules=rules)
-    store_belief(tx, sample, belief, cause.id, answers, now)
     own = tx.annotations.active_of_selection(sample.id, task.id)
-    over = believe(own, overlap=task.overlap, max_skips=task.max_skips, rules=rules)
-    return _move(tx, task, over.selection_state)
+    over = believe(own, overlap=task.overlap, max_skips=task.max_skips, rules=rules).selection_state
+    votes = len({answer.user_id for answer in answers if answer.kind is AnnotationKind.LABEL})
+    is_labelled = sample.state is SampleState.LABELLED
+    needed = 1 if is_labelled else votes if over is SelectionState.SKIPPED and votes else task.overlap
+    max_skips = tx.projects.get(sample.project_id).config.max_skips
+    belief = believe(answers, overlap=needed, max_skips=max_skips, rules=rules)
+    store_belief(tx, sample, belief, cause.id, answers, now)
+    return _move(tx, task, over)
 
 
 def _move(tx: Transaction, selection: Selection, target: SelectionState) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Chosen, Project, Round, StageUpdate
 from al_service.domain.states import Role, RoundState, SampleState, SelectionState, Stage, StageState, move_round
 from al_service.errors import InvalidInputError
@@ -44,7 +45,7 @@ def hand_over(
     batch = _within_budget(tx, record, chosen, askable)
     ahead = [pick for pick in reserve if pick.sample_id in askable]
     picks = _with_overlap(tx, record, [*batch, *ahead])
-    tx.queue.add_selections(record.id, picks, max_skips=_skips_asked(tx, record))
+    tx.queue.add_selections(record.id, picks, max_skips=skips_asked(tx, record.config))
     tx.rounds.set_round(record.id, state=move_round(record.state, RoundState.ANNOTATING), stage=Stage.ANNOTATE)
     tx.rounds.set_stage(record.id, Stage.ANNOTATE, StageUpdate(state=StageState.RUNNING, started_at=now))
     if not any(pick.state is SelectionState.OPEN for pick in batch):
@@ -66,11 +67,10 @@ def _believe_what_is_answered(tx: Transaction, record: Round, sample_ids: Sequen
             store_belief(tx, sample, belief, answers[-1].id, answers, now)
 
 
-def _skips_asked(tx: Transaction, record: Round) -> int:
+def skips_asked(tx: Transaction, config: ProjectConfig) -> int:
     """Skips that take a sample out of the queue. Where it never comes back to who skipped it, no more than there are
     people: else it would wait for somebody who does not exist, and the round would not end.
     """
-    config = record.config
     if config.skip_policy != "others_only":
         return config.skips_asked
     people = sum(user.is_active and user.role.covers(Role.LABELER) for user in tx.accounts.users())

@@ -14,8 +14,10 @@ from al_service.domain.class_book import ClassBook, KnownClass
 from al_service.domain.records import AskedAgain, Project, Relabelling, User
 from al_service.domain.states import Role, SampleState, Split
 from al_service.errors import ConflictError
+from al_service.loop.accounts import CLASS_CHANGE_USER
 from al_service.loop.annotations import RESERVED_KEY_PREFIX, VOTES_NEEDED, settle_again
 from al_service.loop.assignments import active_project, locked_project
+from al_service.loop.batches import skips_asked
 from al_service.loop.class_change_kinds import (
     AddClasses,
     Change,
@@ -29,7 +31,6 @@ from al_service.loop.class_previews import Preview, ids_meaning, measure
 from al_service.loop.ports import Store, Transaction
 
 #: In whose name votes are taken back where nobody is signed in (the command line). Cannot sign in.
-NOBODY = "class-changes"
 #: Of selections that ask again; stored, so it never changes.
 SPLIT_CODE = "class_split"
 
@@ -185,12 +186,12 @@ def _split(
     tx.classes.retire(known.id, now)
     tx.projects.add_classes(project.id, parts, split_from_id=known.id)
     tx.classes.unlabel([one.sample_id for one in settled if not one.is_mixed])
-    rows = []
+    rows, max_skips = [], skips_asked(tx, project.config)
     for one in settled:
         # Where other votes stand they may be enough, or as many people are asked as are missing.
         votes = _votes_left(tx, one, now) if one.is_mixed else 0
         if votes is not None:
-            rows.append(_row(project, known, one, votes))
+            rows.append(_row(project, known, one, votes, max_skips))
     tx.classes.ask_again(project.id, rows)
 
 
@@ -200,16 +201,19 @@ def _votes_left(tx: Transaction, one: AskedAgain, now: datetime) -> int | None:
     return votes if state is SampleState.UNLABELLED else None
 
 
-def _row(project: Project, split: KnownClass, one: AskedAgain, votes: int) -> dict[str, Any]:
+def _row(project: Project, split: KnownClass, one: AskedAgain, votes: int, max_skips: int) -> dict[str, Any]:
     needed = max(project.config.overlap_of(one.sha256), votes + 1)
     return {
         "sample_id": one.sample_id,
         "reason": {"code": SPLIT_CODE, "class": split.name, "class_id": split.id, VOTES_NEEDED: needed},
         "overlap": needed - votes,
-        "max_skips": project.config.skips_asked,
+        "max_skips": max_skips,
     }
 
 
 def _nobody(tx: Transaction, now: datetime) -> int:
-    known = tx.accounts.find_user(NOBODY)
-    return (known or tx.accounts.add_user(NOBODY, Role.LABELER, None, now)).id
+    known = tx.accounts.find_user(CLASS_CHANGE_USER)
+    if known is None:
+        known = tx.accounts.add_user(CLASS_CHANGE_USER, Role.VIEWER, None, now)
+        tx.accounts.set_user(known.id, is_active=False)
+    return known.id

@@ -89,7 +89,9 @@ def believe(answers: Sequence[Annotation], *, overlap: int, max_skips: int, rule
         return _agreed(votes, rules)
     if any(answer.kind is AnnotationKind.FLAG for answer in answers):
         return Belief(SampleState.FLAGGED, None, 0)
-    if sum(answer.kind is AnnotationKind.SKIP for answer in answers) >= max_skips:
+    # The same lease skipped several times (a page that tried again) is one skip.
+    skips = {answer.assignment_id or -answer.id for answer in answers if answer.kind is AnnotationKind.SKIP}
+    if len(skips) >= max_skips:
         return Belief(SampleState.SKIPPED, None, 0)
     return Belief(SampleState.UNLABELLED, None, 0)
 

@@ -118,6 +118,9 @@ class AccountRows(Protocol):
     def add_user(self, name: str, role: Role, password_hash: str | None, now: datetime) -> User:
         """Store a user. Raises ConflictError when the name is taken."""
 
+    def find_user_locked(self, name: str) -> User | None:
+        """As `find_user`; nobody changes the person until this transaction ends."""
+
     def find_user(self, name: str) -> User | None:
         """The user of that name, or None."""
 

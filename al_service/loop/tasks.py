@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from al_service.domain.records import Project, Sample, Selection, User
-from al_service.domain.states import AnnotationKind, Lane, SampleState, SelectionState, Split
+from al_service.domain.records import TURN_OF_COPIES, Project, Sample, Selection, User
+from al_service.domain.states import AnnotationKind, Lane, Role, SampleState, SelectionState, Split
 from al_service.errors import InvalidInputError, NotFoundError
+from al_service.loop.annotations import is_relabelling
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.ports import Store, Transaction
 
@@ -25,7 +26,8 @@ class Wish:
 
     Attributes:
         sample_ids: in the order in which they are asked.
-        user_name: the person who is asked, also if they answered before; None: anybody who has not.
+        user_name: the person who is asked, about a labelled sample also if they answered before; None: anybody who has
+            not.
         answers: how many people answer each of them; None: as many as the queue asks already, else one.
         priority: -9 to 9; higher is asked sooner, 0 as usual.
     """
@@ -72,7 +74,8 @@ class Tasks:
 
         Raises:
             NotFoundError: a sample that is not of this project, or a person who is not there.
-            InvalidInputError: a sample that was taken out of the queue; put it back first.
+            InvalidInputError: a sample that was taken out of the queue; a person who may not label, or who has answered
+                what still waits for others; fewer answers than there are.
         """
         now = self._clock()
         with self._store.write() as tx:
@@ -126,14 +129,16 @@ class Tasks:
 
 
 def _is_by_hand(selection: Selection) -> bool:
-    is_steered = selection.assigned_to_id is not None or selection.turn < 0
+    is_steered = selection.assigned_to_id is not None or selection.turn not in (0, TURN_OF_COPIES)
     return selection.lane is Lane.TASK or (selection.lane is Lane.BATCH and is_steered)
 
 
 def _person(tx: Transaction, name: str) -> User:
-    found = tx.accounts.find_user(name)
+    found = tx.accounts.find_user_locked(name)
     if found is None or not found.is_active:
         raise NotFoundError(f"no active person {name!r}", user=name)
+    if not found.role.covers(Role.LABELER):
+        raise InvalidInputError(f"{name} is a {found.role} and may not label; name somebody who may", user=name)
     return found
 
 
@@ -151,7 +156,7 @@ def _ask(tx: Transaction, sample: Sample, wish: Wish, person: User | None, asker
     turn, user_id = -wish.priority, None if person is None else person.id
     waiting = tx.queue.find_open_selection(sample.id)
     if waiting is not None:
-        answers = wish.answers if person is None else _answers_with(tx, sample, person)
+        answers = _answers_wanted(tx, waiting, wish, person)
         tx.lanes.steer(waiting.id, turn=turn, user_id=user_id, answers=answers)
         return tx.queue.get_selection(waiting.id)
     is_second = sample.state is SampleState.LABELLED
@@ -159,8 +164,32 @@ def _ask(tx: Transaction, sample: Sample, wish: Wish, person: User | None, asker
     return tx.lanes.add(sample, Lane.TASK, answers=wish.answers or 1, turn=turn, user_id=user_id, reason=reason)
 
 
-def _answers_with(tx: Transaction, sample: Sample, person: User) -> int:
-    """The answers that there are and this person's: nobody else will give one."""
-    given = tx.annotations.active_of_sample(sample.id)
-    others = {one.user_id for one in given if one.kind is AnnotationKind.LABEL and one.user_id != person.id}
-    return len(others) + 1
+def _answers_wanted(tx: Transaction, waiting: Selection, wish: Wish, person: User | None) -> int | None:
+    """How many answers what waits is to have: never as few as it has already, or nobody would end it."""
+    if person is None and wish.answers is None:
+        return None
+    sample_id = waiting.sample_id
+    if is_relabelling(waiting):
+        raise InvalidInputError(
+            f"sample {sample_id} is asked again because its class was split; who answers it cannot be changed",
+            sample=sample_id,
+        )
+    # A selection of a round counts all votes on its sample, one by hand the answers to itself.
+    is_by_hand = waiting.lane is Lane.TASK
+    given = (
+        tx.annotations.active_of_selection(sample_id, waiting.id)
+        if is_by_hand
+        else tx.annotations.active_of_sample(sample_id)
+    )
+    voters = {one.user_id for one in given if one.kind is AnnotationKind.LABEL}
+    if person is not None and person.id in {one.user_id for one in given}:
+        raise InvalidInputError(
+            f"{person.name} has answered sample {sample_id} already, and it still waits for others; name somebody else",
+            sample=sample_id,
+            user=person.name,
+        )
+    if wish.answers is not None and person is None and wish.answers <= len(voters):
+        raise InvalidInputError(
+            f"sample {sample_id} has {len(voters)} answers already; ask for more than that", sample=sample_id
+        )
+    return len(voters) + 1 if person is not None else wish.answers

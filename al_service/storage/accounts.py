@@ -42,6 +42,12 @@ class SqlAccountRows:
             raise ConflictError(f"there is a user {name!r} already", user=name)
         return _user(row)
 
+    def find_user_locked(self, name: str) -> User | None:
+        """As `find_user`; nobody changes the person until this transaction ends (SQLite: nobody can anyway)."""
+        if self._connection.dialect.name != "sqlite":
+            self._connection.execute(sa.select(users.c.id).where(users.c.name == name).with_for_update(read=True))
+        return self.find_user(name)
+
     def find_user(self, name: str) -> User | None:
         """The user of that name, or None."""
         row = self._connection.execute(sa.select(*USER_COLUMNS).where(users.c.name == name)).one_or_none()

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from al_service.domain.records import Gold, GoldResult, Offer, Sample, Selection
+from al_service.domain.records import TURN_OF_COPIES, Gold, GoldResult, Likely, Offer, Sample, Selection
 from al_service.domain.states import AnnotationKind, Lane, SelectionState
 from al_service.errors import ConflictError
 from al_service.storage.annotations import ANSWERS, CLASS_TODAY, NAMED, is_undone
@@ -14,11 +14,17 @@ from al_service.storage.dialect import chunks, insert_into
 from al_service.storage.projects import class_meant
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, sample_from
 from al_service.storage.schema import annotations, assignments, classes, gold, is_, rounds, samples, selections, users
-from al_service.storage.selections import IN_BATCH, IN_OWN_HANDS, OPEN, SELECT, SELECTION_COLUMNS, selection_from
+from al_service.storage.selections import (
+    IN_BATCH,
+    IN_OWN_HANDS,
+    OPEN,
+    SELECT,
+    SELECTION_COLUMNS,
+    likely_from,
+    selection_from,
+)
 
 IS_GOLD = is_(selections.c.lane, Lane.GOLD)
-#: Near-copies of what was labelled in this round have this turn: behind the others of the batch.
-TURN_OF_COPIES = 1
 WITH_SAMPLE: "sa.Select[Any]" = sa.select(*SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_from(
     SAMPLE_WITH_CLASS.join(selections, selections.c.sample_id == samples.c.id).outerjoin(
         rounds, rounds.c.id == selections.c.round_id
@@ -32,6 +38,17 @@ GOLD_WITH_SAMPLE: "sa.Select[Any]" = sa.select(
         GOLD_CLASSES, GOLD_CLASSES.c.id == gold.c.class_id
     )
 )
+#: What the model thought of a gold sample when a round chose it last. Cost: one row of an index for each round.
+LAST_OPINION = (
+    sa.select(selections.c.likely)
+    .where(selections.c.sample_id == gold.c.sample_id, selections.c.likely.is_not(None))
+    .where(selections.c.round_id.in_(sa.select(rounds.c.id).where(rounds.c.project_id == gold.c.project_id)))
+    .where(~is_(selections.c.state, SelectionState.RETIRED, SelectionState.RESERVE))
+    .order_by(selections.c.id.desc())
+    .limit(1)
+    .correlate(gold)
+    .scalar_subquery()
+)
 
 
 class SqlLaneRows:
@@ -41,7 +58,15 @@ class SqlLaneRows:
         self._connection = connection
 
     def add(
-        self, sample: Sample, lane: Lane, *, answers: int, turn: int, user_id: int | None, reason: Any
+        self,
+        sample: Sample,
+        lane: Lane,
+        *,
+        answers: int,
+        turn: int,
+        user_id: int | None,
+        reason: Any,
+        likely: Likely | None = None,
     ) -> Selection:
         """An open selection that no round chose; ConflictError when one asks for the sample already."""
         values = {
@@ -56,6 +81,7 @@ class SqlLaneRows:
             "lane": lane,
             "turn": turn,
             "assigned_to_id": user_id,
+            "likely": None if likely is None else [list(entry) for entry in likely],
         }
         statement = insert_into(self._connection, selections).values(values).on_conflict_do_nothing()
         made = self._connection.execute(statement.returning(selections.c.id)).scalar_one_or_none()
@@ -77,7 +103,7 @@ class SqlLaneRows:
         gold aside.
         """
         here = (selections.c.project_id == project_id) & OPEN & ~IS_GOLD & (selections.c.id > after)
-        moved = ~IN_BATCH | selections.c.assigned_to_id.is_not(None) | (selections.c.turn < 0)
+        moved = ~IN_BATCH | selections.c.assigned_to_id.is_not(None) | selections.c.turn.not_in((0, TURN_OF_COPIES))
         rows = self._connection.execute(WITH_SAMPLE.where(here, moved).order_by(selections.c.id).limit(limit))
         return [Offer(selection_from(row), sample_from(row)) for row in rows]
 
@@ -144,8 +170,10 @@ class SqlLaneRows:
         rows = self._connection.execute(GOLD_WITH_SAMPLE.where(here).order_by(gold.c.sample_id).limit(limit))
         return [Gold(sample_from(row), row.gold_class, row.gold_by, row.created_at) for row in rows]
 
-    def gold_for(self, project_id: int, user_id: int, limit: int) -> list[Gold]:
-        """Gold that this person neither answered nor has in hand, by sample id."""
+    def gold_for(self, project_id: int, user_id: int, limit: int, *, with_opinion: bool = False) -> list[Gold]:
+        """Gold that this person neither answered nor has in hand, by sample id; with_opinion: only what a round chose
+        by a model that had an opinion of it.
+        """
         mine = (annotations.c.sample_id == gold.c.sample_id) & (annotations.c.user_id == user_id)
         answered = sa.exists().where(mine, is_(annotations.c.kind, *ANSWERS), ~is_undone())
         asked = sa.exists().where(
@@ -154,9 +182,25 @@ class SqlLaneRows:
             (selections.c.assigned_to_id == user_id) | ~IS_GOLD,
         )
         free = GOLD_WITH_SAMPLE.where(gold.c.project_id == project_id, ~answered, ~asked)
+        free = free.add_columns(LAST_OPINION.label("likely"))
+        if with_opinion:
+            free = free.where(LAST_OPINION.is_not(None))
         here = free.where(gold.c.sample_id.not_in(IN_OWN_HANDS)).order_by(gold.c.sample_id).limit(limit)
         rows = self._connection.execute(here, {"project_id": project_id, "user_id": user_id})
-        return [Gold(sample_from(row), row.gold_class, row.gold_by, row.created_at) for row in rows]
+        return [
+            Gold(sample_from(row), row.gold_class, row.gold_by, row.created_at, likely_from(row.likely)) for row in rows
+        ]
+
+    def with_gold_before(self, project_id: int, user_id: int, selection_ids: Sequence[int]) -> set[int]:
+        """Those of the selections before which this person was given gold, by the reason stored with it.
+
+        Cost: one look-up in an index for each gold of the project.
+        """
+        of_gold = selections.c.sample_id.in_(sa.select(gold.c.sample_id).where(gold.c.project_id == project_id))
+        given = of_gold & selections.c.round_id.is_(None) & IS_GOLD & (selections.c.assigned_to_id == user_id)
+        beside = selections.c.reason["beside"].as_integer()
+        found = self._connection.execute(sa.select(beside).where(given, beside.in_(selection_ids)))
+        return set(found.scalars())
 
     def gold_results(self, project_id: int) -> list[GoldResult]:
         """How each person's labels of gold agree with it, by user id; skips, flags and what was undone do not count."""

@@ -14,7 +14,7 @@ from al_service.storage.column_types import ID, KEY_BYTES_MAX, UtcTime
 from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
 from al_service.storage.pool_counts import count_pool
 from al_service.storage.projects import class_ids, class_meant, unknown_class
-from al_service.storage.schema import classes, is_, job_rejections, labels, projects, selections
+from al_service.storage.schema import annotations, classes, is_, job_rejections, labels, projects, selections
 from al_service.storage.schema import samples as samples_table
 
 #: A sample with the name of its class, for `sample_from`.
@@ -39,6 +39,16 @@ SET_STATE = (
 )
 
 
+#: The version of a label where there was none: how many answers the sample ever got. It only grows, so a version that
+#: somebody saw before the label was taken away does not come back.
+FIRST_VERSION = (
+    sa.select(sa.func.count())
+    .where(annotations.c.sample_id == samples_table.c.id)
+    .correlate(samples_table)
+    .scalar_subquery()
+)
+
+
 def _label(insert: "type[postgresql.Insert] | type[sqlite.Insert]") -> "sa.UpdateBase":
     """The statement of `set_label`; parameters: wanted, class_name, new_votes, rests_on, now_reviewed, now."""
     believed = (
@@ -49,7 +59,7 @@ def _label(insert: "type[postgresql.Insert] | type[sqlite.Insert]") -> "sa.Updat
             classes.c.id,
             sa.bindparam("new_votes", type_=sa.BigInteger()),
             sa.bindparam("rests_on", type_=ID),
-            sa.literal_column("1"),
+            FIRST_VERSION,
             sa.bindparam("now", type_=UtcTime()),
             sa.bindparam("now_reviewed", type_=sa.Boolean()),
         )
@@ -368,14 +378,20 @@ def sample_from(row: "sa.Row[Any]") -> Sample:
 
 
 def upsert_labels(connection: sa.Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
-    """Make these the labels of their samples; a label that was there gets the next version number."""
+    """Make these the labels of their samples, at most `CHUNK`; a label that was there gets the next version number."""
     statement = insert_into(connection, labels)
     fresh = statement.excluded
     changes = {name: fresh[name] for name in ("class_id", "votes", "annotation_id", "updated_at")}
     upsert = statement.on_conflict_do_update(
         index_elements=[labels.c.sample_id], set_={**changes, "version": labels.c.version + 1}
     )
-    connection.execute(upsert, [{**row, "version": 1, "updated_at": now} for row in rows])
+    ids = [row["sample_id"] for row in rows]
+    counted = sa.select(annotations.c.sample_id, sa.func.count()).where(annotations.c.sample_id.in_(ids))
+    of_sample = connection.execute(counted.group_by(annotations.c.sample_id)).all()
+    versions = {row[0]: row[1] for row in of_sample}
+    connection.execute(
+        upsert, [{**row, "version": versions.get(row["sample_id"], 1), "updated_at": now} for row in rows]
+    )
 
 
 def class_id_of(connection: sa.Connection, project_id: int, class_name: str) -> int:

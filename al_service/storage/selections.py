@@ -134,7 +134,16 @@ def _offered(*parts: "sa.Select[Any]") -> "sa.Select[Any]":
     offered = sa.select(few, *SAMPLE_COLUMNS).select_from(
         few.join(SAMPLE_WITH_CLASS, samples.c.id == few.c.selection_sample_id)
     )
-    in_order = (few.c.part, few.c.selection_turn, few.c.selection_round_id, few.c.selection_rank, few.c.selection_id)
+    # What somebody moved forward comes first, also before what was asked for by hand.
+    forward = sa.case((few.c.selection_turn < 0, few.c.selection_turn), else_=0)
+    in_order = (
+        forward,
+        few.c.part,
+        few.c.selection_turn,
+        few.c.selection_round_id,
+        few.c.selection_rank,
+        few.c.selection_id,
+    )
     return offered.order_by(*in_order).limit(LIMIT)
 
 
@@ -360,11 +369,11 @@ def selection_from(row: "sa.Row[Any]") -> Selection:
         assigned_to_id=row.selection_assigned_to_id,
         copy_group=row.selection_copy_group,
         look_alike=row.selection_look_alike,
-        likely=_likely(row.selection_likely),
+        likely=likely_from(row.selection_likely),
     )
 
 
-def _likely(stored: "list[list[Any]] | None") -> Likely | None:
+def likely_from(stored: "list[list[Any]] | None") -> Likely | None:
     return None if stored is None else tuple((int(class_id), float(chance)) for class_id, chance in stored)
 
 

@@ -30,6 +30,18 @@ def with_images_that_nobody_has_read(loop: Loop) -> None:
     loop.work()
 
 
+def label_unread(loop: Loop, user: User, count: int) -> list[str]:
+    """Label `count` images of the pool that no round has looked at; their hashes."""
+    with loop.services.store.write() as tx:
+        project = loop.services.projects.get("digits")
+        asked = {item.sample_id for record in tx.rounds.all(project.id) for item in tx.queue.selections(record.id)}
+        free = [row for row in tx.samples.selectable(project.id) if row[0] not in asked]
+        free = free[:: len(free) // count][:count]  # of every class
+        labels = [(sample_id, loop.truth[sha256]) for sample_id, sha256 in free]
+        tx.annotations.add_labels(project.id, user.id, labels, "unread-", loop.clock())
+    return [sha256 for _, sha256 in free]
+
+
 def answer_some(loop: Loop, user: User, count: int, class_name: str | None = None) -> list[str]:
     """Answer `count` images; their hashes."""
     hashes = []
@@ -42,10 +54,11 @@ def answer_some(loop: Loop, user: User, count: int, class_name: str | None = Non
 def test_images_that_vanished_from_disk_are_left_out_and_named(digits_loop: Loop, mia: User) -> None:
     loop = digits_loop
     with_images_that_nobody_has_read(loop)
-    labelled = answer_some(loop, mia, 30)
+    labelled = label_unread(loop, mia, 30)
     with loop.services.store.read() as tx:
         project = loop.services.projects.get("digits")
-        pool = [sha256 for _, sha256 in tx.samples.selectable(project.id) if sha256 not in labelled]
+        asked = {item.sample_id for record in tx.rounds.all(project.id) for item in tx.queue.selections(record.id)}
+        pool = [sha256 for sample_id, sha256 in tx.samples.selectable(project.id) if sample_id not in asked]
         evaluation = [row.sha256 for row in tx.samples.evaluation_set(project.id)]
     image_path(loop, labelled[0]).unlink()
     image_path(loop, pool[0]).unlink()
@@ -94,7 +107,7 @@ def test_a_pool_of_which_one_image_vanished_comes_to_rest(loop: Loop, digits: Pa
 def test_all_labelled_images_gone_says_so_and_keeps_the_labels(digits_loop: Loop, mia: User) -> None:
     loop = digits_loop
     with_images_that_nobody_has_read(loop)
-    for sha256 in answer_some(loop, mia, 30):
+    for sha256 in label_unread(loop, mia, 30):
         image_path(loop, sha256).unlink()
     with pytest.raises(InvalidInputError, match=r"none of the 30 labelled images can be read"):
         loop.work()

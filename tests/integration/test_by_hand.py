@@ -45,7 +45,7 @@ def test_priority_moves_what_waits_in_the_batch(loop: Loop, mia: User, rita: Use
     wish(loop, rita, ids[0], priority=-1)
     assert ids_of(loop, mia, 3) == [ids[2], ids[1], ids[0]]
     tasks, after = loop.services.tasks.waiting("pets")
-    assert [(task.sample.id, task.priority) for task in tasks] == [(ids[2], 1)]
+    assert [(task.sample.id, task.priority) for task in tasks] == [(ids[0], -1), (ids[2], 1)]
     assert after is None
 
 
@@ -132,20 +132,93 @@ def test_a_named_person_decides_what_somebody_else_answered_before(
     assert sample_state(loop, ids[0]) == (SampleState.LABELLED, "cat")
 
 
-@pytest.mark.parametrize("kind", [AnnotationKind.SKIP, AnnotationKind.FLAG])
-def test_what_nobody_can_answer_leaves_the_queue(
-    loop: Loop, mia: User, tom: User, rita: User, kind: AnnotationKind
-) -> None:
+def test_what_nobody_can_answer_leaves_the_queue(loop: Loop, mia: User, tom: User, rita: User) -> None:
+    """A flag sets it aside; a skip ends the wish, and a round may choose the sample another time."""
     ids = fill(loop, batch=1)
-    wish(loop, rita, ids[5])
-    say(loop, lease(loop, mia)[0], mia, kind)
-    assert ids_of(loop, tom) == [ids[0]]
-    gone = {AnnotationKind.SKIP: SampleState.SKIPPED, AnnotationKind.FLAG: SampleState.FLAGGED}[kind]
-    assert sample_state(loop, ids[5]) == (gone, None)
-    with pytest.raises(InvalidInputError, match=f"is {gone}; put it back first"):
+    wish(loop, rita, ids[5], ids[6])
+    flagged, skipped = lease(loop, mia, 2)
+    say(loop, flagged, mia, AnnotationKind.FLAG)
+    say(loop, skipped, mia, AnnotationKind.SKIP)
+    assert ids_of(loop, tom, 5) == [ids[0]]
+    assert sample_state(loop, ids[5]) == (SampleState.FLAGGED, None)
+    assert sample_state(loop, ids[6]) == (SampleState.UNLABELLED, None)
+    with pytest.raises(InvalidInputError, match="is flagged; put it back first"):
         wish(loop, rita, ids[5])
     loop.services.lanes.put_back(ids[5], rita)
     assert ids_of(loop, tom) == [ids[5]]
+    loop.services.rounds.cancel("pets", 1)
+    ask(loop, [ids[6]])
+    assert ids_of(loop, tom, 5) == [ids[5], ids[6]]
+
+
+def test_a_skip_does_not_take_a_vote_away(loop: Loop, mia: User, tom: User, rita: User) -> None:
+    ids = fill(loop, batch=1)
+    wish(loop, rita, ids[5], answers=2)
+    label(loop, lease(loop, mia)[0], mia, "dog")
+    say(loop, lease(loop, tom)[0], tom, AnnotationKind.SKIP)
+    assert sample_state(loop, ids[5]) == (SampleState.LABELLED, "dog")
+    assert ids_of(loop, rita, 5) == [ids[0]]
+
+
+def test_an_old_skip_does_not_end_a_new_wish(loop: Loop, mia: User, tom: User, rita: User) -> None:
+    ids = fill(loop, batch=1)
+    say(loop, lease(loop, mia)[0], mia, AnnotationKind.SKIP)
+    loop.services.rounds.cancel("pets", 1)
+    wish(loop, rita, ids[0], answers=2)
+    label(loop, lease(loop, tom)[0], tom)
+    assert sample_state(loop, ids[0]) == (SampleState.UNLABELLED, None)
+    label(loop, lease(loop, rita)[0], rita)
+    assert sample_state(loop, ids[0]) == (SampleState.LABELLED, "cat")
+
+
+def test_nobody_is_left_waiting_for_answers_that_are_there(loop: Loop, mia: User, tom: User, rita: User) -> None:
+    ids = fill(loop, batch=1, overlap=3)
+    label(loop, lease(loop, mia)[0], mia)
+    with pytest.raises(InvalidInputError, match="has 1 answers already; ask for more than that"):
+        wish(loop, rita, ids[0], answers=1)
+    with pytest.raises(InvalidInputError, match="mia has answered sample"):
+        wish(loop, rita, ids[0], user_name="mia")
+    wish(loop, rita, ids[0], answers=2)
+    label(loop, lease(loop, tom)[0], tom)
+    assert sample_state(loop, ids[0]) == (SampleState.LABELLED, "cat")
+
+
+def test_naming_somebody_twice_for_a_second_opinion_asks_for_one_answer(
+    loop: Loop, mia: User, tom: User, rita: User
+) -> None:
+    ids = fill(loop, batch=1)
+    label(loop, lease(loop, mia)[0], mia)
+    for _ in range(2):
+        wish(loop, rita, ids[0], user_name="tom")
+    label(loop, lease(loop, tom)[0], tom)
+    assert loop.services.tasks.waiting("pets") == ([], None)
+
+
+def test_only_who_may_label_can_be_named_and_who_no_longer_may_keeps_nothing(
+    loop: Loop, mia: User, tom: User, rita: User
+) -> None:
+    ids = fill(loop, batch=1)
+    loop.person("vera", Role.VIEWER)
+    with pytest.raises(InvalidInputError, match="vera is a viewer and may not label"):
+        wish(loop, rita, ids[0], user_name="vera")
+    wish(loop, rita, ids[0], user_name="tom")
+    loop.services.accounts.change_user("tom", role=Role.VIEWER)
+    assert ids_of(loop, mia) == [ids[0]]
+
+
+def test_what_was_moved_back_is_listed_and_withdrawn(loop: Loop, mia: User, rita: User) -> None:
+    ids = fill(loop, batch=2)
+    [moved] = wish(loop, rita, ids[0], priority=-1)
+    assert [task.priority for task in loop.services.tasks.waiting("pets")[0]] == [-1]
+    loop.services.tasks.withdraw(moved, rita)
+    assert ids_of(loop, mia, 2) == ids[:2]
+
+
+def test_a_sample_of_the_batch_can_be_moved_before_what_was_asked_by_hand(loop: Loop, mia: User, rita: User) -> None:
+    ids = fill(loop, batch=3)
+    wish(loop, rita, ids[8])
+    wish(loop, rita, ids[2], priority=5)
+    assert ids_of(loop, mia, 3) == [ids[2], ids[8], ids[0]]
 
 
 def test_an_answer_by_hand_can_be_taken_back_and_is_asked_again(loop: Loop, mia: User, rita: User) -> None:

@@ -1,9 +1,11 @@
 """Reviewers' verdicts and gold: what a sample is whatever the votes say, and how well people do; on both databases."""
 
+from itertools import pairwise
+
 import pytest
 
 from al_service.domain.records import GoldResult, NewSample, User
-from al_service.domain.states import AnnotationKind, Role, SampleState, SelectionState, Split
+from al_service.domain.states import AnnotationKind, Lane, Role, SampleState, SelectionState, Split
 from al_service.errors import InvalidInputError, NotFoundError
 from al_service.loop.annotations import ClientKeyReusedError
 from al_service.loop.reviews import Given, LabelChangedError, Verdict
@@ -154,9 +156,38 @@ def test_gold_comes_in_between_and_looks_like_the_others(loop: Loop, mia: User, 
         follows = held[held.index(item) + 1].selection if item is not held[-1] else None
         assert item.selection.reason["code"] == "random"
         assert item.selection.reason["round"] == 1
-        assert follows is None or item.selection.reason["rank"] == follows.rank
+        assert follows is None or item.selection.reason["beside"] == follows.id
     # The same gold is somebody else's too: it has no order among people.
     assert {item.sample.id for item in lease(loop, tom, 6) if item.selection.lane == "gold"} <= set(ids[8:12])
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_gold_is_its_share_of_what_a_person_gets_and_never_two_in_a_row(
+    loop: Loop, mia: User, rita: User, count: int
+) -> None:
+    ids = fill(loop, batch=100, samples=150, gold_share=0.2)
+    all_gold(loop, rita, ids[100:])
+    lanes = []
+    while held := lease(loop, mia, count):
+        lanes += [item.selection.lane for item in held]
+        for item in held:
+            label(loop, item, mia)
+    assert lanes.count(Lane.BATCH) == 100
+    assert 0.1 < lanes.count(Lane.GOLD) / len(lanes) < 0.3
+    assert (Lane.GOLD, Lane.GOLD) not in pairwise(lanes)
+
+
+def test_who_gives_images_back_gets_the_same_gold_again_and_no_more(loop: Loop, mia: User, rita: User) -> None:
+    ids = fill(loop, batch=4, gold_share=0.5)
+    all_gold(loop, rita, ids[6:12])
+    golden = []
+    for _ in range(3):
+        held = lease(loop, mia, 4)
+        golden.append([item.sample.id for item in held if item.selection.lane is Lane.GOLD])
+        for item in held:
+            loop.services.assignments.release(item.id, mia)
+    assert golden[0]
+    assert golden[1:] == [golden[0], golden[0]]
 
 
 def test_an_answer_to_gold_says_how_well_a_person_does_and_changes_no_label(
@@ -229,3 +260,53 @@ def test_gold_whose_verdict_was_taken_back_is_not_asked_in_two_ways(loop: Loop, 
     for item in lease(loop, mia, 20):
         loop.services.assignments.release(item.id, mia)
     assert sorted(item.sample.id for item in lease(loop, mia, 20)) == ids[8:12]
+
+
+def test_a_version_that_was_seen_before_an_undo_does_not_come_back(loop: Loop, mia: User, rita: User) -> None:
+    ids = fill(loop, batch=1)
+    answer = label(loop, lease(loop, mia)[0], mia, "cat")
+    seen = version_of(loop, ids[0])
+    _, fresh = loop.services.annotations.undo(answer.id, mia)
+    assert fresh is not None
+    label(loop, fresh, mia, "dog", key="again")
+    with pytest.raises(LabelChangedError, match="is 'dog' now"):
+        judge(loop, rita, ids[0], "bird", version=seen)
+    assert sample_state(loop, ids[0]) == (SampleState.LABELLED, "dog")
+
+
+def test_an_answer_to_gold_that_was_removed_is_taken_back_and_not_asked_again(
+    loop: Loop, mia: User, rita: User
+) -> None:
+    ids = fill(loop, batch=6, gold_share=0.5)
+    all_gold(loop, rita, ids[8:12])
+    golden = next(item for item in lease(loop, mia, 6) if item.selection.lane == "gold")
+    answer = label(loop, golden, mia, "dog")
+    loop.services.reviews.remove_gold(golden.sample.id, rita)
+    _, fresh = loop.services.annotations.undo(answer.id, mia)
+    assert fresh is None
+    assert sample_state(loop, golden.sample.id) == (SampleState.LABELLED, "cat")
+
+
+def test_gold_that_lost_its_verdict_while_it_was_held_is_a_sample_like_any_other(
+    loop: Loop, mia: User, rita: User
+) -> None:
+    """Its answers count and are taken back as others are: no label is left that nobody stands by."""
+    ids = fill(loop, batch=6, gold_share=0.5)
+    given = {one: loop.services.reviews.set_gold(Verdict(one, "cat", 0, f"g-{one}"), rita) for one in ids[8:12]}
+    golden = next(item for item in lease(loop, mia, 6) if item.selection.lane == "gold")
+    sample_id = golden.sample.id
+    answer = label(loop, golden, mia, "dog")
+    assert sample_state(loop, sample_id) == (SampleState.LABELLED, "cat")
+    loop.services.annotations.undo(given[sample_id].annotation.id, rita)
+    assert sample_state(loop, sample_id) == (SampleState.LABELLED, "dog")
+    loop.services.annotations.undo(answer.id, mia)
+    assert sample_state(loop, sample_id) == (SampleState.UNLABELLED, None)
+
+
+def test_a_repeat_that_comes_late_does_not_make_gold_again(loop: Loop, rita: User) -> None:
+    ids = fill(loop)
+    verdict = Verdict(ids[8], "cat", 0, "g")
+    loop.services.reviews.set_gold(verdict, rita)
+    loop.services.reviews.remove_gold(ids[8], rita)
+    assert not loop.services.reviews.set_gold(verdict, rita).is_new
+    assert loop.services.reviews.golds("pets")[0] == []

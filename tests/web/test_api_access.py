@@ -229,3 +229,20 @@ def test_a_token_made_with_a_token_does_not_outlive_it(world):
     with_token.headers = {"Authorization": f"Bearer {secret}"}
     child = with_token.post("/tokens", {"days": 3650}).json["token"]
     assert datetime.fromisoformat(child["expires_at"]) <= parent.expires_at
+
+
+def test_nobody_takes_the_names_in_which_the_service_writes(world):
+    api = world.api("admin")
+    for name in ("import", "Import", "class-changes"):
+        refused = api.post("/users", {"name": name, "role": "labeler", "password": "long enough"})
+        assert (refused.status_code, "the service's own" in refused.json["error"]["message"]) == (400, True)
+
+
+def test_labelers_see_a_round_without_what_it_asks(world):
+    ids = world.project()
+    world.round(ids[:3])
+    seen = {
+        role: world.api(role).get("/projects/birds/rounds/1?limit=10").json["round"] for role in ("labeler", "reviewer")
+    }
+    assert [item["sample_id"] for item in seen["reviewer"]["selections"]] == ids[:3]
+    assert (seen["labeler"]["selections"], seen["labeler"]["reserve"], seen["labeler"]["selected"]) == ([], [], 3)

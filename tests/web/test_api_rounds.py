@@ -32,7 +32,7 @@ def test_the_same_key_gives_the_same_round_after_it_is_over(world):
 def test_a_round_is_a_record(world):
     ids = world.project()
     world.round([ids[4], ids[0], ids[2]])
-    record = world.api("viewer").get("/projects/birds/rounds/1").json["round"]
+    record = world.api("reviewer").get("/projects/birds/rounds/1").json["round"]
     assert (record["state"], record["stage"]) == ("annotating", "annotate")
     assert (record["selected"], record["answered"]) == (3, 0)
     assert [stage["stage"] for stage in record["stages"]] == ["train", "score", "select", "annotate", "close"]
@@ -48,7 +48,7 @@ def test_a_round_is_a_record(world):
         "reason_code": "margin",
         "state": "open",
     }
-    page = world.api("viewer").get("/projects/birds/rounds/1?limit=1&offset=1").json["round"]["selections"]
+    page = world.api("reviewer").get("/projects/birds/rounds/1?limit=1&offset=1").json["round"]["selections"]
     assert [item["sample_id"] for item in page] == [ids[0]]
     metrics = world.api("viewer").get("/projects/birds/rounds/1/metrics").json
     assert (metrics["round"], metrics["metrics"]["accuracy"]) == (1, 0.5)
@@ -125,7 +125,7 @@ def test_a_round_shows_its_batch_and_its_reserve_apart(world):
     world.api("engineer").post("/projects/birds/rounds")
     progress = answer_next(labeler)["progress"]
     assert progress == {"answered": 1, "asked": 1, "answered_ahead": 1, "round": 1}
-    shown = world.api("viewer").get("/projects/birds/rounds/1").json["round"]
+    shown = world.api("reviewer").get("/projects/birds/rounds/1").json["round"]
     assert (shown["selected"], shown["answered"], shown["answered_ahead"]) == (1, 1, 1)
     assert [(item["sample_id"], item["state"]) for item in shown["selections"]] == [(ids[0], "done")]
     assert [(item["sample_id"], item["state"]) for item in shown["reserve"]] == [(ids[1], "done"), (ids[2], "reserve")]

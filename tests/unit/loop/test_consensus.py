@@ -17,7 +17,8 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 def answer(word: str, person: int) -> Annotation:
     kind = {"skip": AnnotationKind.SKIP, "flag": AnnotationKind.FLAG}.get(word, AnnotationKind.LABEL)
     name = word if kind is AnnotationKind.LABEL else None
-    return Annotation(person, 1, 1, person, 1, kind, name, "key", None, None, False, None, False, NOW)
+    lease = person + 1
+    return Annotation(person, 1, 1, person, lease, kind, name, "key", None, None, False, None, False, NOW)
 
 
 def state_of(
@@ -57,6 +58,11 @@ def test_a_skip_is_not_done_until_too_many() -> None:
     assert state_of("skip", "skip")[0] is SampleState.UNLABELLED
     assert state_of("skip", "skip", "skip")[0] is SampleState.SKIPPED
     assert state_of("skip", "skip", "skip", "cat") == (SampleState.LABELLED, "cat", 1)
+
+
+def test_one_lease_skipped_several_times_is_one_skip() -> None:
+    again = [replace(answer("skip", 1), id=number) for number in range(5)]
+    assert believe(again, overlap=1, max_skips=3).state is SampleState.UNLABELLED
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "skip", "flag"])), st.integers(1, 4))
