@@ -67,7 +67,6 @@ class AssignmentFields(Answer):
     reason_code: str
     suggestion: None = None
     round: int | None
-    rank: int
     look_alike: int | None
     copy_group: int | None
 

@@ -27,6 +27,7 @@ from al_service.domain.records import Assignment, RoundProgress
 from al_service.domain.states import AnnotationKind, Role
 from al_service.errors import InvalidInputError, NotFoundError
 from al_service.loop.annotations import Answer
+from al_service.loop.gold import asked_by
 
 ROUTES = Routes()
 
@@ -133,9 +134,12 @@ def own_annotations(call: Call, project: str, query: LimitQuery) -> Reply:
 
 
 def _all_fields(call: Call, *assignments: Assignment) -> list[AssignmentFields]:
-    rounds = [item.selection.round_id for item in assignments if item.selection.round_id is not None]
-    names = call.context.round_classes.of(rounds)
-    return [assignment_fields(item, names.get(item.selection.round_id or 0, ())) for item in assignments]
+    rounds = [asked_by(item.selection) for item in assignments]
+    names = call.context.round_classes.of(round_id for round_id in rounds if round_id is not None)
+    return [
+        assignment_fields(item, names.get(round_id or 0, ()))
+        for item, round_id in zip(assignments, rounds, strict=True)
+    ]
 
 
 def _answer(body: AnnotationBody) -> Answer:

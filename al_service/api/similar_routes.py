@@ -14,8 +14,10 @@ from al_service.domain.states import Role, Split, Stage
 from al_service.errors import NotFoundError
 from al_service.loop.ports import Transaction
 
-UNKNOWN = "Similar images are known for what a round chose by what a model sees. This image is none of those."
-GONE = "The similar images of this round are not stored any more."
+#: One text whatever the reason, because a reason of its own would tell hidden gold from the other images.
+NONE_KNOWN = (
+    "No similar images are known of this one: a round finds them by what a model sees, and not for every image."
+)
 
 ROUTES = Routes()
 
@@ -56,11 +58,11 @@ def show_similar(call: Call, sample_id: int, query: SimilarQuery) -> Reply:
         visible(tx, call, sample_id)
         artifact = _artifact(tx, sample_id)
     if artifact is None:
-        return Reply(SimilarAnswer(similar=[], why_none=UNKNOWN))
+        return Reply(SimilarAnswer(similar=[], why_none=NONE_KNOWN))
     try:
         near = call.context.similar_files.of(artifact).get(sample_id, [])
     except NotFoundError:
-        return Reply(SimilarAnswer(similar=[], why_none=GONE))
+        return Reply(SimilarAnswer(similar=[], why_none=NONE_KNOWN))
     ids = [found for found, _ in near]
     with call.services.store.read() as tx:
         samples = tx.samples.get_many(ids)
@@ -70,7 +72,7 @@ def show_similar(call: Call, sample_id: int, query: SimilarQuery) -> Reply:
         for found, distance in near
         if found in samples and samples[found].split is not Split.EVALUATION
     ]
-    return Reply(SimilarAnswer(similar=fields, why_none=None if fields else UNKNOWN))
+    return Reply(SimilarAnswer(similar=fields, why_none=None if fields else NONE_KNOWN))
 
 
 def _artifact(tx: Transaction, sample_id: int) -> str | None:

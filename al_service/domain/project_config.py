@@ -123,14 +123,15 @@ class ProjectConfig:
     gold_share: float = _setting(
         0.05,
         "share of what people get that is gold: images whose class is known, hidden among the others to see how well "
-        "people do; nothing happens while a project has none",
+        "people do; nothing happens while a project has none. Where blind_share is less than this, only gold that a "
+        "model had an opinion of is asked",
         low=0.0,
         high=0.5,
     )
     blind_share: float = _setting(
         0.2,
         "share of the images for which nobody is told the model's suggestion, even when they ask: how people answer "
-        "there shows how much suggestions sway them",
+        "there shows how much suggestions sway them. At least gold_share hides gold that no model has an opinion of",
         low=0.0,
         high=1.0,
     )

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from al_service.domain.class_book import ClassBook
 from al_service.domain.heat_maps import HeatMap, heat_maps_from_bytes
 from al_service.domain.records import Assignment, Project, Selection, User
-from al_service.domain.states import AssignmentState, Stage
+from al_service.domain.states import AssignmentState, Lane, Stage
 from al_service.errors import ConflictError, NotFoundError, PermissionDeniedError
 from al_service.loop.assignments import own_assignment
+from al_service.loop.gold import asked_by
 from al_service.loop.ports import Artifacts, Store, Transaction
 from al_service.loop.suggestions import Suggestions, is_blind, likely_today
 
@@ -24,6 +25,10 @@ class NoHeatMapError(NotFoundError):
     """There is no heat map of this image, or none of that class; the message says why."""
 
     code = "no_heat_map"
+
+
+class NotOfThisError(NoHeatMapError):
+    """The round has maps, but none of this image."""
 
 
 class KeptBlindError(ConflictError):
@@ -71,10 +76,12 @@ class HeatMaps:
             assignment = own_assignment(tx, assignment_id, user)
             project = tx.projects.get(assignment.sample.project_id)
         blind = is_blind(project, assignment, user)
+        is_gold = assignment.selection.lane is Lane.GOLD
         try:
-            found = self._read(project, assignment.selection)
+            read = self._read_of_gold if is_gold else self._read
+            found = read(project, assignment.selection)
         except NoHeatMapError:
-            if blind:  # gold has none, and must look like any other image that is kept blind
+            if blind:  # gold may have none, and must look like any other image that is kept blind
                 return ImageMaps((), None, is_blind=True)
             raise
         if assignment.suggestion_seen_at is None:
@@ -108,6 +115,22 @@ class HeatMaps:
             raise NotInHandError(f"ask for sample {sample_id} first: heat maps are for the images in your hands")
         return self._read(project, selection)
 
+    def _read_of_gold(self, project: Project, gold: Selection) -> ImageMaps:
+        """The maps of the round that chose the image, where the images beside it have some; else no other reason than
+        theirs.
+        """
+        beside = replace(gold, round_id=asked_by(gold))
+        try:
+            return self._read(project, beside)
+        except NotOfThisError:
+            with self._store.read() as tx:
+                chosen = tx.queue.find_standing_selection(gold.sample_id)
+            try:
+                return replace(self._read(project, chosen), round_id=beside.round_id)
+            except NoHeatMapError:
+                pass  # its own reason would name another round
+            raise
+
     def _read(self, project: Project, selection: Selection | None) -> ImageMaps:
         if selection is None or selection.round_id is None:
             raise NoHeatMapError(NONE_YET)
@@ -124,7 +147,7 @@ class HeatMaps:
             raise NoHeatMapError(GONE) from error
         maps = _maps_today(book, selection, stored)
         if not maps:
-            raise NoHeatMapError(NOT_OF_THIS if selection.likely else NONE_YET)
+            raise NotOfThisError(NOT_OF_THIS) if selection.likely else NoHeatMapError(NONE_YET)
         return ImageMaps(maps, selection.round_id)
 
 

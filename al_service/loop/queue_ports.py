@@ -11,6 +11,7 @@ from al_service.domain.records import (
     Chosen,
     Gold,
     GoldResult,
+    Likely,
     Offer,
     PersonWork,
     Sample,
@@ -139,7 +140,15 @@ class LaneRows(Protocol):
     """What people ask for by hand, and gold: selections that no round chose."""
 
     def add(
-        self, sample: Sample, lane: Lane, *, answers: int, turn: int, user_id: int | None, reason: Any
+        self,
+        sample: Sample,
+        lane: Lane,
+        *,
+        answers: int,
+        turn: int,
+        user_id: int | None,
+        reason: Any,
+        likely: Likely | None = None,
     ) -> Selection:
         """An open selection that no round chose. Raises ConflictError when one asks for the sample already."""
 
@@ -175,8 +184,12 @@ class LaneRows(Protocol):
     def golds(self, project_id: int, *, after: int = 0, limit: int = 1000) -> list[Gold]:
         """Gold of a project with a sample id above `after`, by sample id."""
 
-    def gold_for(self, project_id: int, user_id: int, limit: int) -> list[Gold]:
-        """Gold that this person neither answered nor has in hand, by sample id."""
+    def gold_for(self, project_id: int, user_id: int, limit: int, *, with_opinion: bool = False) -> list[Gold]:
+        """Gold that this person neither answered nor has in hand, by sample id; with_opinion: only what a round chose
+        by a model that had an opinion of it."""
+
+    def with_gold_before(self, project_id: int, user_id: int, selection_ids: Sequence[int]) -> set[int]:
+        """Those of the selections before which this person was given gold, by the reason stored with it."""
 
     def gold_results(self, project_id: int) -> list[GoldResult]:
         """How each person's labels of gold agree with it, by user id; skips, flags and what was undone do not count."""

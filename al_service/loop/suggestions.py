@@ -64,8 +64,9 @@ def is_blind(project: Project, assignment: Assignment, user: User) -> bool:
     """Whether this person is told nothing of what the model thinks of that image, however they ask."""
     selection, config = assignment.selection, project.config
     key = f"{user.id}:{selection.id}"
-    # Nobody looks at gold through the model's eyes, and nothing must tell it from the other images.
-    return selection.lane is Lane.GOLD or is_drawn("blind", key, share=config.blind_share, seed=config.seed)
+    if selection.lane is Lane.GOLD and selection.reason.get("blind", True):
+        return True  # the model's opinion is not known, and its neighbours have one
+    return is_drawn("blind", key, share=config.blind_share, seed=config.seed)
 
 
 def likely_today(book: ClassBook, likely: Likely | None) -> tuple[tuple[str, float], ...]:

@@ -12,16 +12,18 @@ CLASSES = ("cat", "dog", "bird")
 SAMPLES = 12
 
 
-def fill(loop: Loop, batch: int = 6, reserve: int = 0, groups: str = "", **settings: object) -> list[int]:
-    """A project `pets` with twelve samples and a round waiting for people: its batch are the first samples, in order,
-    its reserve those that follow; groups: as in `choose`.
+def fill(
+    loop: Loop, batch: int = 6, reserve: int = 0, groups: str = "", samples: int = SAMPLES, **settings: object
+) -> list[int]:
+    """A project `pets` with that many samples and a round waiting for people: its batch are the first samples, in
+    order, its reserve those that follow; groups: as in `choose`.
     """
     services = loop.services
     values = {"labels_per_round": batch, "auto_start": False, **settings}
     project = services.projects.create("pets", CLASSES, values)
-    samples = [NewSample(f"{n}.png", f"{n:064x}", 8, 8, "PNG", 100, Split.POOL) for n in range(SAMPLES)]
+    pool = [NewSample(f"{n}.png", f"{n:064x}", 8, 8, "PNG", 100, Split.POOL) for n in range(samples)]
     with services.store.write() as tx:
-        ids = [one for one in tx.samples.add_many(project.id, samples, loop.clock()) if one is not None]
+        ids = [one for one in tx.samples.add_many(project.id, pool, loop.clock()) if one is not None]
     ask(loop, ids[:batch], ids[batch : batch + reserve], groups)
     return ids
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from al_service.domain.records import Chosen, SuggestionCount, User
-from al_service.domain.states import JobKind, Role, Stage
+from al_service.domain.records import Assignment, Chosen, SuggestionCount, User
+from al_service.domain.states import JobKind, Lane, Role, Stage
 from al_service.errors import NotFoundError
 from al_service.loop.reviews import Verdict
 from al_service.loop.rounds import StageResult
@@ -101,14 +101,52 @@ def test_a_model_without_an_opinion_says_so_and_is_not_counted(loop: Loop, mia: 
     assert counts(loop) == []
 
 
-def test_gold_looks_like_an_image_that_is_kept_blind(loop: Loop, mia: User) -> None:
+def lease_with_gold(loop: Loop, user: User, sample_ids: list[int]) -> tuple[list[Assignment], list[Assignment]]:
+    """Set these as gold and lease: the gold and the others."""
     rita = loop.person("rita", Role.REVIEWER)
-    ids = suggest(loop, gold_share=0.5)
-    for sample_id in ids[8:12]:
+    for sample_id in sample_ids:
         loop.services.reviews.set_gold(Verdict(sample_id, "cat", 0, f"g-{sample_id}"), rita)
-    golden = [item for item in lease(loop, mia, 6) if item.selection.lane == "gold"]
+    held = lease(loop, user, 6)
+    golden = [item for item in held if item.selection.lane is Lane.GOLD]
+    return golden, [item for item in held if item not in golden]
+
+
+def test_gold_that_no_model_saw_is_one_of_the_images_that_are_kept_blind(loop: Loop, mia: User) -> None:
+    ids = suggest(loop, blind_share=0.5, gold_share=0.5)
+    golden, others = lease_with_gold(loop, mia, ids[8:12])
     assert golden
     assert {loop.services.suggestions.ask(item.id, mia).is_blind for item in golden} == {True}
+    assert {item.sample.id for item in others} <= set(ids[:6])
+
+
+@pytest.mark.parametrize("blind_share", [0.0, 0.4])
+def test_where_too_few_are_kept_blind_gold_that_no_model_saw_is_not_asked(
+    loop: Loop, mia: User, blind_share: float
+) -> None:
+    ids = suggest(loop, blind_share=blind_share, gold_share=0.5)
+    golden, others = lease_with_gold(loop, mia, ids[8:12])
+    assert (golden, [item.sample.id for item in others]) == ([], ids[:6])
+
+
+@pytest.mark.parametrize(("blind_share", "is_blind"), [(0.0, False), (1.0, True)])
+def test_gold_that_a_model_saw_answers_like_the_others(
+    loop: Loop, mia: User, blind_share: float, is_blind: bool
+) -> None:
+    ids = suggest(loop, blind_share=blind_share, gold_share=0.5)
+    golden, others = lease_with_gold(loop, mia, ids[:2])
+    assert golden
+    assert others
+    told = {loop.services.suggestions.ask(item.id, mia) for item in (*golden, *others)}
+    assert {one.is_blind for one in told} == {is_blind}
+    assert len(told) == 1
+
+
+def test_gold_beside_images_without_an_opinion_has_none_and_is_not_kept_blind(loop: Loop, mia: User) -> None:
+    ids = fill(loop, blind_share=0.0, gold_share=0.5)
+    golden, others = lease_with_gold(loop, mia, ids[8:12])
+    assert golden
+    told = [loop.services.suggestions.ask(item.id, mia) for item in (*golden, *others)]
+    assert {(one.likely, one.is_blind) for one in told} == {((), False)}
 
 
 def test_nobody_asks_about_what_somebody_else_holds(loop: Loop, mia: User, tom: User) -> None:

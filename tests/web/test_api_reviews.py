@@ -122,7 +122,12 @@ def test_gold_cannot_be_told_from_the_others(world):
     assert golden
     assert {frozenset(item) for item in golden} == {frozenset(usual[0])}
     assert {item["round"] for item in golden} == {item["round"] for item in usual} == {1}
-    assert {item["reason"] for item in golden} == {"random check"}
+    # The whole reason is that of an image beside it, with the class names of its round.
+    assert {(item["reason"], item["reason_code"]) for item in golden} == {("uncertain between cat and dog", "margin")}
+    own = ("id", "sample_id", "image_url")
+    assert {frozenset((key, item[key]) for key in item if key not in own) for item in golden} <= {
+        frozenset((key, item[key]) for key in item if key not in own) for item in usual
+    }
     mia = world.api("labeler", "mia")
     assert "class_name" not in mia.get(f"/samples/{ids[4]}").json["sample"]
     assert api.delete(f"/samples/{ids[4]}/gold").status_code == 204

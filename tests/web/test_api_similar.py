@@ -82,21 +82,22 @@ def test_images_kept_for_measuring_are_never_shown(world):
 
 
 @pytest.mark.parametrize(
-    ("facts", "asked", "words"),
+    ("facts", "asked"),
     [
-        ({"similar_artifact": None}, 0, "known for what a round chose"),
-        ({"similar_artifact": "rounds/1/gone.json"}, 0, "not stored any more"),
-        ({}, 1, "known for what a round chose"),
-        ({}, 5, "known for what a round chose"),
+        ({"similar_artifact": None}, 0),
+        ({"similar_artifact": "rounds/1/gone.json"}, 0),
+        ({}, 1),
+        ({}, 5),
     ],
     ids=["no embeddings", "the file has gone", "not in the file", "no round chose it"],
 )
-def test_where_none_are_known_the_answer_says_why(world, facts, asked, words):
+def test_where_none_are_known_the_words_are_the_same_whatever_the_reason(world, facts, asked):
+    """A reason of its own would tell gold that no round chose from the other images."""
     ids = world.project()
     similar_round(world, {ids[0]: [ids[3]]}, ids[:2], **facts)
     answer = world.api("labeler", "mia").get(f"/samples/{ids[asked]}/similar")
     assert (answer.status_code, answer.json["similar"]) == (200, [])
-    assert words in answer.json["why_none"]
+    assert answer.json["why_none"].startswith("No similar images are known of this one")
 
 
 def test_a_file_is_read_once(world):

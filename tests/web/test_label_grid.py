@@ -320,7 +320,7 @@ class TestSimilar:
         page.keyboard.press("1")
         expect_in_view(page, ids[1])
         expect(page.locator("#similar img")).to_have_count(0)
-        expect(page.locator("#similar [role=status]")).to_contain_text("This image is none of those")
+        expect(page.locator("#similar [role=status]")).to_contain_text("No similar images are known of this one")
 
 
 @pytest.mark.parametrize("what", ["grid", "similar"])
