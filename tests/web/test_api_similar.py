@@ -26,7 +26,7 @@ def similar_round(world: Any, near: dict[int, list[int]], asked: list[int], **fa
 
 
 def label(world: Any, sample_id: int, class_name: str) -> None:
-    user = world.services.accounts.ensure_user("import", Role.ENGINEER)
+    user = world.services.accounts.ensure_user("ina", Role.ENGINEER)
     with world.store.write() as tx:
         project = tx.samples.get(sample_id).project_id
         tx.annotations.add_labels(project, user.id, [(sample_id, class_name)], f"import-{sample_id}-", world.clock())
