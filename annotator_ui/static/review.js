@@ -39,7 +39,7 @@ async function start(body) {
   const keys = createReviewKeys(me, classes);
   const singleKeys = storedSwitch("al-single-keys");
   const recent = createRecent(`${project}/${me}`, classes);
-  const rows = createRows(api, path);
+  const rows = createRows(api, path, (id) => desk.sender.waiting(id));
   const desk = /** @type {any} */ ({ api, scope, me, rows, say: createToast(), drawn });
   const work = createWork(desk);
   const grid = createGrid(byId("tiles"), { position: (name) => positions.get(name) ?? -1, moved: show, opened: () => filters.see("one") });
@@ -50,7 +50,7 @@ async function start(body) {
   const help = createReviewHelp(singleKeys);
   wireMenus(api, { page: "review", beforeLeaving: () => /** @type {any} */ (Promise.race([desk.sender?.run(), pause(PATIENCE_MS)])) });
   const box = await openOutbox(scope);
-  const sender = desk.sender = createReviewSender(api, box, path, { changed: drawCounts, versionOf: (id) => rows.find(id)?.version ?? null, ...work.events });
+  const sender = desk.sender = createReviewSender(api, box, path, { changed: drawCounts, ...work.events });
   const askToSignIn = createSignInDialog(api, () => { sender.resume(); loadList(); });
   let isMore = false;
   let isDrawing = false;

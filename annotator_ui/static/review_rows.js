@@ -54,8 +54,8 @@ export const isDisputed = (row) => tally(row).length > 1;
 /** What `accept` says: what is believed, else what most named. @param {Row} row @returns {string|null} */
 export const acceptable = (row) => row.className ?? tally(row)[0]?.[0] ?? null;
 
-/** @param {ReturnType<import("./api.js").createApi>} api @param {string} project its path */
-export function createRows(api, project) {
+/** @param {ReturnType<import("./api.js").createApi>} api @param {string} project its path @param {(sampleId: number) => number} waiting decisions about an image that the server does not have yet */
+export function createRows(api, project, waiting) {
   /** @type {Row[]} */ let rows = [];
   /** @type {Map<number, Row>} */ let byId = new Map();
   /** @type {string|null} */ let next = null;
@@ -63,13 +63,16 @@ export function createRows(api, project) {
   let turn = 0;
   let query = "";
 
+  /** What the server says; an image may come back while decisions about it still wait. @returns {Row[]} */
+  const arrived = (answer) => answer.samples.map((fields) => ({ ...rowOf(fields), pending: waiting(fields.sample_id) }));
+
   /** The first page of another list; false when a newer question was asked meanwhile. @param {Filter} filter */
   async function load(filter) {
     const mine = ++turn;
     query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value)).toString();
     const answer = await api.call("GET", `${project}/review?${query}`);
     if (mine !== turn) return false;
-    const fresh = answer.samples.map(rowOf);
+    const fresh = arrived(answer);
     // What still waits to be sent is believed here already, and a choice that was not stored stays until it is settled.
     const kept = new Map(rows.filter((row) => row.pending || row.conflict).map((row) => [row.id, row]));
     const ids = new Set(fresh.map((row) => row.id));
@@ -88,7 +91,7 @@ export function createRows(api, project) {
     const answer = await api.call("GET", `${project}/review?${query}&after=${encodeURIComponent(next)}`);
     if (mine !== turn) return null;
     next = answer.next;
-    const fresh = answer.samples.map(rowOf).filter((row) => !byId.has(row.id));
+    const fresh = arrived(answer).filter((row) => !byId.has(row.id));
     rows = [...rows, ...fresh];
     for (const row of fresh) byId.set(row.id, row);
     return fresh.length;

@@ -14,7 +14,8 @@ const TOGETHER_MAX = 100;
  * @property {"verdict"|"undo"|"gold"|"ungold"|"put_back"|"exclude"|"ask"} op
  * @property {number} sampleId
  * @property {string|null} className
- * @property {number} version          of the label that the person saw
+ * @property {number} version          of the label that the person saw, or that their own decision before it left
+ * @property {string|null} shown       the label that the person sees once it is done
  * @property {string|null} [targetKey] undo: the key of the verdict to take back
  * @property {number|null} [annotationId]
  * @property {boolean} [tried]
@@ -23,8 +24,7 @@ const TOGETHER_MAX = 100;
 /**
  * @typedef {object} Events
  * @property {() => void} changed
- * @property {(sampleId: number) => number|null} versionOf the newest version that this page knows of, null: none
- * @property {(decision: Decision, answer: any) => void} sent
+ * @property {(decision: Decision, answer: any, left: number|null) => void} sent left: the version that it made, null: unknown
  * @property {(decision: Decision, error: {code: string, message: string, details: any}) => void} refused
  */
 
@@ -106,7 +106,7 @@ export function createReviewSender(api, box, project, events) {
     }
   }
 
-  const body = (decision) => ({ class_name: decision.className, version: events.versionOf(decision.sampleId) ?? decision.version, client_key: decision.key });
+  const body = (decision) => ({ class_name: decision.className, version: decision.version, client_key: decision.key });
 
   /** @param {Decision[]} decisions @returns {Promise<any[]>} what became of each */
   async function deliverAll(decisions) {
@@ -142,12 +142,26 @@ export function createReviewSender(api, box, project, events) {
   function settle(decision, answer) {
     drop(decision);
     if (answer.error) return refuse(decision, answer.error);
+    const left = versionLeft(decision, answer);
     for (const later of queue) {
-      if (later.targetKey !== decision.key) continue;
-      later.annotationId = answer.annotation.id;
+      if (later.sampleId !== decision.sampleId) continue;
+      if (left !== null) later.version = left;
+      if (later.targetKey === decision.key) later.annotationId = answer.annotation.id;
       box.put(/** @type {any} */ (later)).catch(() => {});
     }
-    return events.sent(decision, answer);
+    return events.sent(decision, answer, left);
+  }
+
+  /**
+   * The version that this decision left, on which those after it on the same image build; null where the label is not
+   * what this person sees, because somebody else was here too. A verdict's first reply is certain: the verdict was stored
+   * because nobody came between.
+   * @param {Decision} decision @param {any} answer @returns {number|null}
+   */
+  function versionLeft(decision, answer) {
+    const now = answer.sample ?? answer.fresh;
+    const isCertain = answer.sample && !decision.tried;
+    return now && (isCertain || now.class_name === decision.shown) ? now.label_version ?? 0 : null;
   }
 
   function refuse(decision, error) {
@@ -178,6 +192,8 @@ export function createReviewSender(api, box, project, events) {
   return {
     load, add, cancel, run, resume,
     get unsaved() { return queue.length; },
+    /** How many decisions about this image the server does not have yet. @param {number} sampleId */
+    waiting: (sampleId) => queue.filter((decision) => decision.sampleId === sampleId).length,
     get problem() { return problem; },
   };
 }

@@ -23,13 +23,24 @@ export function createWork(desk) {
   /** @type {Map<string, number>} */ const annotationIds = new Map();
 
   /** @param {Decision["op"]} op @param {Row} row @param {Partial<Decision>} [more] @returns {Decision} */
-  const decision = (op, row, more) => ({ key: newKey(), scope: desk.scope, order: nextOrder(), op, sampleId: row.id, className: null, version: row.version, ...more });
+  const decision = (op, row, more) => ({ key: newKey(), scope: desk.scope, order: nextOrder(), op, sampleId: row.id, className: null, shown: more?.className ?? row.className, version: row.version, ...more });
 
   /** @param {Decision[]} decisions */
   function send(decisions) {
-    for (const { sampleId } of decisions) { const row = desk.rows.find(sampleId); if (row) row.pending += 1; }
-    decisions.forEach(({ sampleId }) => desk.drawn(desk.rows.find(sampleId)));
     if (decisions.length) desk.sender.add(decisions);
+    for (const { sampleId } of decisions) {
+      const row = desk.rows.find(sampleId);
+      if (row) desk.drawn(counted(row));
+    }
+  }
+
+  /** @param {Row} row with how many decisions about it the server does not have yet */
+  const counted = (row) => Object.assign(row, { pending: desk.sender.waiting(row.id) });
+
+  /** It looks as before this decision, unless the list has been read anew since: then it shows what the server says. @param {Done} done @returns {Row} */
+  function restored({ row, before }) {
+    const here = desk.rows.find(row.id) ?? row;
+    return here === row ? Object.assign(row, before) : here;
   }
 
   const remember = ({ className, state, isReviewed, goldClass, isDecided }) => ({ className, state, isReviewed, goldClass, isDecided });
@@ -106,26 +117,26 @@ export function createWork(desk) {
     const group = groups.pop();
     if (!group) { desk.say("There is nothing to take back."); return null; }
     /** @type {Decision[]} */ const told = [];
-    for (const done of group) {
-      const { row } = done;
-      Object.assign(row, done.before);
+    const rows = group.map(restored);
+    group.forEach((done, at) => {
+      const row = rows[at];
       byKey.delete(done.key);
-      if (desk.sender.cancel(done.key)) { row.pending -= 1; continue; }
+      if (desk.sender.cancel(done.key)) { counted(row); return; }
       if (done.op === "gold") told.push(decision("ungold", row));
       told.push(decision("undo", row, { targetKey: done.key, annotationId: annotationIds.get(done.key) ?? null }));
-    }
+    });
     send(told);
-    group.forEach(({ row }) => desk.drawn(row));
+    rows.forEach((row) => desk.drawn(row));
     desk.say(`Taken back: ${plural(group.length, "verdict")}`);
-    return group[0].row;
+    return rows[0];
   }
 
-  /** @param {Decision} made @param {any} answer */
-  function sent(made, answer) {
+  /** @param {Decision} made @param {any} answer @param {number|null} left the version that it made */
+  function sent(made, answer, left) {
     const row = desk.rows.find(made.sampleId);
     if (answer.annotation) annotationIds.set(made.key, answer.annotation.id);
     if (!row) return;
-    row.pending -= 1;
+    counted(row);
     if (answer.annotation) {
       const { id, class_name, created_at } = answer.annotation;
       row.votes = [...row.votes.filter((vote) => vote.annotation_id !== id), { annotation_id: id, by: desk.me, kind: "label", class_name, at: created_at, lead_time: null, is_extra_vote: false, is_review: true, is_import: false }];
@@ -136,10 +147,9 @@ export function createWork(desk) {
     }
     if (made.op === "put_back") row.votes = row.votes.filter((vote) => vote.kind === "label");
     const now = answer.sample ?? answer.fresh;
-    if (now) {
-      row.version = now.label_version ?? 0;
-      if (!row.pending) Object.assign(row, { className: now.class_name, state: now.state });
-    }
+    // While more waits, the image shows this person's choice, so only versions that they made count as seen.
+    if (now && !row.pending) Object.assign(row, { version: now.label_version ?? 0, className: now.class_name, state: now.state });
+    else if (left !== null) row.version = left;
     desk.panel.forget(row.id);
     desk.drawn(row);
   }
@@ -151,8 +161,8 @@ export function createWork(desk) {
     groups = groups.map((group) => group.filter((item) => item !== done)).filter((group) => group.length);
     byKey.delete(made.key);
     if (!row) return desk.say(`One decision about image ${made.sampleId} was not stored: ${error.message}`);
-    row.pending -= 1;
-    if (done) Object.assign(row, done.before);
+    if (done) restored(done);
+    counted(row);
     if (error.code === "label_changed") changedByOther(row, made, error.details);
     else row.conflict = { mine: made.className, version: null, words: error.message };
     desk.panel.forget(row.id);

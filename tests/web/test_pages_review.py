@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from al_service.domain.records import User
 from al_service.domain.states import AnnotationKind, Role, SampleState
 from al_service.loop.annotations import Answer
 from al_service.loop.reviews import Verdict
@@ -54,6 +55,15 @@ def expect_saved(page: Page) -> None:
 def state_of(site: Site, sample_id: int) -> SampleState:
     with site.store.read() as tx:
         return tx.samples.get(sample_id).state
+
+
+def judge(site: Site, who: str, sample_id: int, class_name: str) -> User:
+    """That reviewer's verdict from elsewhere, in view of the label of now."""
+    user = site.services.accounts.get_user(who)
+    with site.store.read() as tx:
+        seen = tx.samples.get(sample_id).label_version or 0
+    site.services.reviews.label(Verdict(sample_id, class_name, seen, "elsewhere"), user)
+    return user
 
 
 def test_what_people_differ_on_comes_first_with_who_said_what(site: Site, birds: list[int], visit: OpenVisit) -> None:
@@ -256,8 +266,7 @@ def test_somebody_was_faster_and_the_choice_stays_in_view(site: Site, birds: lis
 def test_leaving_what_the_other_decided(site: Site, birds: list[int], visit: OpenVisit) -> None:
     page = visit().sign_in("tom", REVIEW)
     expect(tile(page, birds[2])).to_be_focused()
-    verdict = Verdict(birds[2], "robin", 1, "elsewhere")
-    site.services.reviews.label(verdict, site.services.accounts.get_user("rita"))
+    judge(site, "rita", birds[2], "robin")
     page.keyboard.press("1")
     page.get_by_role("button", name="1 changed meanwhile").click()
     page.get_by_role("button", name="Leave it: robin").click()
@@ -267,6 +276,88 @@ def test_leaving_what_the_other_decided(site: Site, birds: list[int], visit: Ope
     page.keyboard.press("2")
     expect_saved(page)
     wait_until(lambda: site.label_of(birds[2]) == "finch")
+
+
+def busy(page: Page, address: str) -> Callable[[], None]:
+    """The server cannot take what goes to this address until the returned function is called."""
+    page.route(address, lambda route: route.fulfill(status=503, body="{}", content_type="application/json"))
+
+    def works_again() -> None:
+        page.unroute(address)
+        page.evaluate("dispatchEvent(new Event('online'))")
+
+    return works_again
+
+
+def test_a_decision_that_waits_while_the_list_is_read_anew_overwrites_nobody(
+    site: Site, birds: list[int], visit: OpenVisit
+) -> None:
+    one = visit()
+    page = one.sign_in("rita", REVIEW)
+    expect(tile(page, birds[2])).to_be_focused()
+    works_again = busy(page, "**/projects/birds/labels")
+    page.keyboard.press("1")
+    expect(page.locator("#banner")).to_contain_text("Your 1 decision is kept here")
+    page.get_by_role("link", name="Flagged").click()
+    expect(page.locator("#tiles .tile")).to_have_count(1)
+    tom = judge(site, "tom", birds[2], "robin")
+    page.get_by_role("link", name="Labelled").click()
+    expect(tile(page, birds[2])).to_contain_text("robin")
+    expect(tile(page, birds[2])).to_contain_text("unsaved")
+    works_again()
+    page.get_by_role("button", name="1 changed meanwhile").click()
+    box = page.get_by_role("alert").filter(has_text="tom made this robin")
+    expect(box).to_contain_text("Your choice was sparrow")
+    expect_saved(page)
+    expect(tile(page, birds[2])).not_to_contain_text("unsaved")
+    assert site.label_of(birds[2]) == "robin"
+    assert [row.user_id for row in site.answers(birds[2]) if row.is_review] == [tom.id]
+    page.keyboard.press("k")
+    expect_saved(page)
+    wait_until(lambda: site.label_of(birds[2]) == "sparrow")
+    one.expect_errors("503", "409")
+
+
+def test_decisions_about_one_image_that_wait_follow_each_other(site: Site, birds: list[int], visit: OpenVisit) -> None:
+    one = visit()
+    page = one.sign_in("rita", REVIEW)
+    expect(tile(page, birds[2])).to_be_focused()
+    works_again = busy(page, "**/projects/birds/labels")
+    page.keyboard.press("3")
+    expect(page.locator("#banner")).to_contain_text("Your 1 decision is kept here")
+    page.keyboard.press("u")
+    expect(tile(page, birds[2])).to_be_focused()
+    page.keyboard.press("1")
+    expect(page.locator("#unsaved")).to_have_text("3")
+    works_again()
+    expect_saved(page)
+    expect(page.locator("#conflicts")).to_be_hidden()
+    expect(tile(page, birds[2])).not_to_contain_text("unsaved")
+    assert site.label_of(birds[2]) == "sparrow"
+    assert [row.class_name for row in site.answers(birds[2]) if row.is_review] == ["sparrow"]
+    one.expect_errors("503")
+
+
+def test_what_another_decided_before_a_verdict_was_taken_back_is_not_overwritten_unseen(
+    site: Site, birds: list[int], visit: OpenVisit
+) -> None:
+    one = visit()
+    page = one.sign_in("rita", REVIEW)
+    expect(tile(page, birds[2])).to_be_focused()
+    page.keyboard.press("3")
+    expect_saved(page)
+    works_again = busy(page, "**/annotations/*")
+    page.keyboard.press("u")
+    expect(tile(page, birds[2])).to_be_focused()
+    page.keyboard.press("3")
+    expect(page.locator("#unsaved")).to_have_text("2")
+    judge(site, "tom", birds[2], "sparrow")
+    works_again()
+    page.get_by_role("button", name="1 changed meanwhile").click()
+    expect(page.get_by_role("alert").filter(has_text="tom made this sparrow")).to_be_visible()
+    expect_saved(page)
+    assert site.label_of(birds[2]) == "sparrow"
+    one.expect_errors("503", "409")
 
 
 def test_a_lost_connection_loses_no_decision(site: Site, birds: list[int], visit: OpenVisit) -> None:
@@ -361,7 +452,7 @@ def test_every_state_is_accessible_at_every_width(site: Site, birds: list[int], 
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     check("help")
     page.keyboard.press("Escape")
-    site.services.reviews.label(Verdict(birds[2], "robin", 1, "elsewhere"), site.services.accounts.get_user("tom"))
+    judge(site, "tom", birds[2], "robin")
     page.keyboard.press("Home")
     page.keyboard.press("1")
     page.get_by_role("button", name="1 changed meanwhile").click()
@@ -377,5 +468,7 @@ def test_every_state_is_accessible_at_every_width(site: Site, birds: list[int], 
     expect(page.locator("#note")).to_contain_text("You are offline")
     check("offline")
     one.context.set_offline(False)
+    # The page asks again by itself, and is refused once more.
+    expect(page.locator("#note")).to_contain_text("is not a class of birds")
     one.expect_errors("400", "net::ERR", "Failed to load")
     check.done()
