@@ -78,7 +78,7 @@ class ClassRows(Protocol):
         """The class is none of today's any more. into_id: what it and all that was merged into it means from now on."""
 
     def move_labels(self, project_id: int, class_id: int, into_id: int, now: datetime) -> None:
-        """Labels and gold of one class become those of another; each label is a version further."""
+        """Labels, gold and examples of one class become those of another; each label is a version further."""
 
     def settled_with_votes_of_both(self, project_id: int, first: Collection[int], second: Collection[int]) -> list[int]:
         """Labelled and flagged samples with votes for a class of the first and of the second kind, by id."""
@@ -109,7 +109,8 @@ class ClassRows(Protocol):
             rows: sample_id, reason, overlap (answers that are missing), max_skips."""
 
     def drop_gold(self, project_id: int, class_id: int) -> int:
-        """Gold of this class is none any more, and nobody is asked for it as such; how many."""
+        """Gold of this class is none any more, and nobody is asked for it as such; how many. Examples of it are none
+        any more either."""
 
 
 class AccountRows(Protocol):

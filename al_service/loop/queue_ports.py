@@ -115,7 +115,7 @@ class QueueRows(Protocol):
 
     def suggestion_counts(self, project_id: int) -> list[SuggestionCount]:
         """How often people's labels named the class that the model found likeliest, by person and by whether they asked
-        for and saw it. Answers that were taken back do not count."""
+        for and saw it. Answers that were taken back do not count, nor does an opinion of a class that was split."""
 
     def answer_leases(self, sample_id: int, user_id: int) -> None:
         """Every open lease of this person on that sample is answered."""
