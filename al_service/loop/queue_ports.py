@@ -64,6 +64,12 @@ class QueueRows(Protocol):
     def find_standing_selection(self, sample_id: int) -> Selection | None:
         """The newest selection of this sample by a round that is neither retired nor in reserve, or None."""
 
+    def asks_more_skips(self, round_id: int, most: int) -> bool:
+        """Whether an open selection of the round waits for more skips than that."""
+
+    def lower_skips(self, round_id: int, most: int) -> list[int]:
+        """Open selections of the round wait for at most so many skips from now on; the samples of those that change."""
+
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
         """Change a selection's state."""
 

@@ -16,6 +16,7 @@ from al_service.domain.records import Chosen, Job, LabelledImage, ModelRecord, P
 from al_service.domain.states import JobKind, RoundState, Stage, StageState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop import batches
+from al_service.loop.annotations import settle
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
 from al_service.loop.models import keep_round_model
@@ -278,6 +279,7 @@ class Rounds:
 
     def close_if_answered(self, project_id: int) -> Round | None:
         """Close the annotating round once every sample it asked for is answered, flagged or given up."""
+        self._ask_whom_there_is(project_id)
         with self._store.read() as tx:
             if not batches.is_answered(tx, tx.rounds.find_open(project_id)):
                 return None
@@ -288,6 +290,24 @@ class Rounds:
                 return None
             batches.close(tx, current, "all answered", self._clock())
             return tx.rounds.get(current.id)
+
+    def _ask_whom_there_is(self, project_id: int) -> None:
+        """Where a sample never comes back to who skipped it and people have left since the round chose, those who are
+        left may all have skipped it: nobody is waited for.
+        """
+        with self._store.read() as tx:
+            record = tx.rounds.find_open(project_id)
+            if record is None or record.config.skip_policy != "others_only":
+                return
+            most = batches.skips_asked(tx, record.config)
+            if not tx.queue.asks_more_skips(record.id, most):
+                return
+        with self._store.write() as tx:
+            tx.projects.lock(project_id)
+            for sample_id in tx.queue.lower_skips(record.id, most):
+                answers = tx.annotations.active_of_sample(sample_id)
+                if answers:
+                    settle(tx, tx.samples.get(sample_id), None, answers[-1], answers, self._clock())
 
     def cancel(self, project_name: str, number: int, *, user_id: int | None = None) -> Round:
         """End an open round: its jobs are stopped, its unanswered samples leave the queue, its labels stay.

@@ -301,6 +301,21 @@ class SqlSelectionRows:
         row = self._connection.execute(statement.order_by(selections.c.id.desc()).limit(1)).one_or_none()
         return None if row is None else selection_from(row)
 
+    def asks_more_skips(self, round_id: int, most: int) -> bool:
+        """Whether an open selection of the round waits for more skips than that."""
+        here = (selections.c.round_id == round_id) & OPEN & (selections.c.max_skips > most)
+        return self._connection.execute(sa.select(selections.c.id).where(here).limit(1)).first() is not None
+
+    def lower_skips(self, round_id: int, most: int) -> list[int]:
+        """Open selections of the round wait for at most so many skips from now on; the samples of those that change, by
+        rank.
+        """
+        here = (selections.c.round_id == round_id) & OPEN & (selections.c.max_skips > most)
+        chosen = sa.select(selections.c.sample_id).where(here).order_by(selections.c.rank)
+        found = list(self._connection.execute(chosen).scalars())
+        self._connection.execute(sa.update(selections).where(here).values(max_skips=most))
+        return found
+
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
         """Change a selection's state. ConflictError when another selection already asks for the sample."""
         if self._connection.execute(SET_STATE, {"wanted": selection_id, "new_state": state}).rowcount == 0:

@@ -170,3 +170,18 @@ def test_a_sample_that_everybody_skipped_does_not_keep_a_round_from_ending(loop:
     assert sample_state(loop, ids[0]) == (SampleState.SKIPPED, None)
     loop.scheduler.tick()
     assert loop.services.rounds.all("pets")[-1].state == "closed"
+
+
+def test_a_round_does_not_wait_for_people_who_have_left(loop: Loop, mia: User, tom: User) -> None:
+    """Three people were there when the batch was chosen; two of them are gone, and the third skipped."""
+    loop.person("ann")
+    ids = fill(loop, batch=1, skip_policy="others_only", max_skips=3)
+    [held] = lease(loop, mia)
+    say(loop, held, mia, SKIP)
+    loop.scheduler.tick()
+    assert loop.services.rounds.all("pets")[-1].state == "annotating"
+    for name in ("tom", "ann"):
+        loop.services.accounts.change_user(name, is_active=False)
+    loop.scheduler.tick()
+    assert sample_state(loop, ids[0]) == (SampleState.SKIPPED, None)
+    assert loop.services.rounds.all("pets")[-1].state == "closed"
