@@ -4,10 +4,21 @@ A name belongs to one class for good: a class that was renamed keeps its old nam
 was merged into, and one that was split means nothing any more.
 """
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+
+
+def plain_name(name: str) -> str:
+    """The name in the one form that its letters have on a keyboard: folders of some systems write an accent as a
+    character of its own, which looks the same.
+
+    >>> plain_name("cafe\\N{COMBINING ACUTE ACCENT}") == "caf\\N{LATIN SMALL LETTER E WITH ACUTE}"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,8 @@ class ClassBook:
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {**self.aliases, **{known.name: known.id for known in self.classes}}
+        names = {**self.aliases, **{known.name: known.id for known in self.classes}}
+        return {plain_name(name): class_id for name, class_id in names.items()}
 
     @property
     def active(self) -> tuple[KnownClass, ...]:
@@ -64,7 +76,7 @@ class ClassBook:
 
     def named(self, name: str) -> KnownClass | None:
         """The class that has or had this name, retired ones too; None: no class ever had it."""
-        class_id = self._ids.get(name)
+        class_id = self._ids.get(plain_name(name))
         return None if class_id is None else self._by_id[class_id]
 
     def get(self, class_id: int) -> KnownClass:
@@ -80,7 +92,7 @@ class ClassBook:
 
     def meant(self, name: str) -> KnownClass | None:
         """The class of today that the name means; None when there is none."""
-        class_id = self._ids.get(name)
+        class_id = self._ids.get(plain_name(name))
         return None if class_id is None else self.today(class_id)
 
     def split_of(self, name: str) -> KnownClass | None:

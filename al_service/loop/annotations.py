@@ -112,7 +112,7 @@ class Annotations:
         """
         now = self._clock()
         with self._store.write() as tx:
-            asked = tx.queue.asked(assignment_id, answer.class_name)
+            asked = _asked(tx, assignment_id, answer.class_name)
             assignment, sample = asked.assignment, asked.assignment.sample
             check_own(assignment, user)
             annotation = _add(tx, asked, user, answer, now)
@@ -207,6 +207,15 @@ def _add(tx: Transaction, asked: Asked, user: User, answer: Answer, now: datetim
         return None
     new = _new_annotation(asked, user, answer, now)
     return tx.annotations.add_if_new(new, asked.class_id, now)
+
+
+def _asked(tx: Transaction, assignment_id: int, class_name: str | None) -> Asked:
+    """What the answer rests on; a class is found by its exact name, or else by one that looks the same."""
+    asked = tx.queue.asked(assignment_id, class_name)
+    if class_name is None or asked.class_id is not None:
+        return asked
+    meant = tx.projects.class_book(asked.assignment.sample.project_id).meant(class_name)
+    return asked if meant is None else tx.queue.asked(assignment_id, meant.name)
 
 
 def _same_answer(tx: Transaction, asked: Asked, user: User, answer: Answer) -> Annotation:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from al_service.domain.class_book import plain_name
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Job, Project
 from al_service.domain.states import JobKind, JobState, Split
@@ -159,17 +160,18 @@ class Projects:
 
 
 def check_class_names(names: Sequence[str]) -> list[str]:
-    """The names, stripped.
+    """The names, stripped, each in its plain form.
 
     Raises:
         InvalidInputError: empty, too long, repeated, with control characters, or too many.
     """
-    stripped = [name.strip() for name in names]
+    stripped = [plain_name(name.strip()) for name in names]
     if len(stripped) > CLASSES_MAX:
         raise InvalidInputError(f"{len(stripped)} classes; at most {CLASSES_MAX} are supported")
     for name in stripped:
         if not name or len(name) > CLASS_NAME_LENGTH_MAX or not name.isprintable():
-            raise InvalidInputError(f"class name {name!r}: use 1 to {CLASS_NAME_LENGTH_MAX} printable characters")
+            shown = name if len(name) <= CLASS_NAME_LENGTH_MAX else f"{name[:CLASS_NAME_LENGTH_MAX]}…"
+            raise InvalidInputError(f"class name {shown!r}: use 1 to {CLASS_NAME_LENGTH_MAX} printable characters")
     repeated = sorted({name for name in stripped if stripped.count(name) > 1})
     if repeated:
         raise InvalidInputError(f"class {repeated[0]!r} is named twice")

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from al_service.domain.class_book import ClassBook, KnownClass
+from al_service.domain.class_book import ClassBook, KnownClass, plain_name
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import ClassInfo, Project
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
@@ -103,7 +103,7 @@ class SqlProjectRows:
         """Append classes whose name no class has or had, in the given order; positions never change."""
         self.lock(project_id)
         book = self.class_book(project_id)
-        fresh = [name for name in dict.fromkeys(class_names) if book.named(name) is None]
+        fresh = [name for name in dict.fromkeys(map(plain_name, class_names)) if book.named(name) is None]
         if fresh:
             # Classes are never removed, only retired, so their number is the next position.
             rows = [

@@ -324,3 +324,12 @@ def test_archived_projects_are_gone_for_everybody(loop: Loop, mia: User, tmp_pat
         lease(loop, mia)
     loop.scheduler.tick()
     assert [item.name for item in loop.services.projects.all(archived=True)] == ["pets"]
+
+
+def test_a_class_is_known_however_its_accents_are_written(loop: Loop, mia: User) -> None:
+    ids = fill(loop)
+    typed, of_a_folder = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+    with loop.services.store.write() as tx:
+        tx.projects.add_classes(loop.services.projects.get("pets").id, [typed])
+    assert label(loop, lease(loop, mia)[0], mia, of_a_folder).class_name == typed
+    assert sample_state(loop, ids[0]) == (SampleState.LABELLED, typed)
