@@ -73,6 +73,36 @@ def _open(file: IO[bytes], name: str, scratch: Path, limits: Limits) -> "ZipCont
     )
 
 
+#: Signatures of a zip's last records, the size of the very last one, and how far from the end it may begin.
+_END_RECORD, _LARGE_END_RECORD, _END_SIZE, _END_SEARCHED = b"PK\x05\x06", b"PK\x06\x06", 22, 65_557 + 76
+#: What a file may take in the list of files, and what any list may take.
+_BYTES_PER_NAME, _DIRECTORY_ALWAYS = 160, 2**20
+
+
+def _check_directory(file: IO[bytes], name: str, limits: Limits) -> None:
+    """Refuse a list of files that is far longer than the files that are read: opening an archive reads all of it, and
+    takes ten times its size in memory.
+
+    The size stands in the record at the end, or, above 4 GiB or 65,535 files, in the one before it. What is damaged or
+    lies about it is left to `zipfile`, which reads no more than the size that is said.
+    """
+    file.seek(0, io.SEEK_END)
+    end = file.tell()
+    file.seek(max(0, end - _END_SEARCHED))
+    tail = file.read(_END_SEARCHED)
+    at = tail.rfind(_END_RECORD)
+    if at < 0 or len(tail) - at < _END_SIZE:
+        return
+    size = int.from_bytes(tail[at + 12 : at + 16], "little")
+    large = tail.rfind(_LARGE_END_RECORD, 0, at)
+    if size == 0xFFFFFFFF and large >= 0:
+        size = int.from_bytes(tail[large + 40 : large + 48], "little")
+    most = limits.rows_max * _BYTES_PER_NAME + _DIRECTORY_ALWAYS
+    if size > most:
+        found = f"{size:,} bytes, more than {limits.rows_max:,} files need"
+        raise InvalidSourceError(f"{name} lists its files in {found}; pack fewer files into each archive")
+
+
 class ZipContainer:
     """Members of a zip file, in the order of its directory; `file` belongs to the container from now on."""
 
@@ -81,6 +111,7 @@ class ZipContainer:
     def __init__(self, file: IO[bytes], name: str, limits: Limits) -> None:
         self._file = file
         self._limits = limits
+        _check_directory(file, name, limits)
         try:
             self._zip = zipfile.ZipFile(file)
         except (*_ZIP_ERRORS, ValueError) as error:

@@ -249,3 +249,14 @@ def test_a_zip_member_without_a_name_is_refused(pack, png, opened, taken, refuse
     source = opened(path)
     assert [row[0] for row in taken(source)] == ["a.png"]
     assert refused(source) == {"(no name)": "it has no name"}
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_list_of_far_more_names_than_are_read_is_not_even_opened(tmp_path, is_large):
+    """Reading it would take ten times its size in memory. Above 65,535 files another record says how long it is."""
+    path = tmp_path / "names.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(70_000 if is_large else 20_000):
+            archive.writestr(f"{number:06}.png", b"")
+    with pytest.raises(InvalidSourceError, match="more than 10 files need; pack fewer files into each archive"):
+        open_source(str(path), scratch=tmp_path / "scratch", limits=Limits(rows_max=10))
