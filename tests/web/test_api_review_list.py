@@ -40,7 +40,7 @@ def test_a_row_says_who_said_what(world):
     [sample] = answer["samples"]
     assert (sample["sample_id"], sample["class_name"], sample["dissent"]) == (ids[1], "dog", 50)
     assert (sample["round"], sample["rank"], sample["reason"]) == (1, 1, "uncertain between cat and dog")
-    assert (sample["state"], sample["label_version"], sample["is_reviewed"]) == ("labelled", 1, False)
+    assert (sample["state"], sample["label_version"], sample["is_reviewed"]) == ("labelled", 2, False)
     said = [(vote["by"], vote["kind"], vote["class_name"], vote["lead_time"]) for vote in sample["votes"]]
     assert said == [("mia", "label", "dog", 1.5), ("tom", "label", "cat", 1.5)]
     facets = answer["facets"]
@@ -63,7 +63,7 @@ def test_filters_and_pages(world):
 def test_a_verdict_takes_a_sample_out_of_dispute_and_taking_it_back_brings_it_there_again(world):
     ids = answered(world, words={"mia": "cat", "tom": "dog"})
     api = world.api("reviewer")
-    given = api("PUT", f"/samples/{ids[0]}/label", json={"class_name": "dog", "version": 1, "client_key": "k"})
+    given = api("PUT", f"/samples/{ids[0]}/label", json={"class_name": "dog", "version": 2, "client_key": "k"})
     assert given.status_code == 201
     assert (listed(api, "kind=disputed"), listed(api, "kind=reviewed")) == ([], [ids[0]])
     api.delete(f"/annotations/{given.json['annotation']['id']}")
