@@ -83,7 +83,8 @@ export function createFinder(classes, recent, choose) {
 
   input.addEventListener("input", search);
   input.addEventListener("keydown", (event) => {
-    if (event.isComposing) return;
+    // A finder that has just been closed may have the focus for one more moment.
+    if (event.isComposing || !dialog.open) return;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step && found.length) selected = (selected + step + found.length) % found.length;
     else if (event.key === "Enter" && !event.repeat) pick(selected);

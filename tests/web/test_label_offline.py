@@ -74,7 +74,7 @@ def test_who_answers_slowly_holds_few_images(site: Site, visit: OpenVisit) -> No
         expect_in_view(page, sample_id)
         page.clock.run_for(20_000)
         page.keyboard.press("1")
-    expect_unsaved(page, 0)
+        expect_unsaved(page, 0)
     page.wait_for_load_state("networkidle")
     # Six, and one for an answer that may have been under way when more were asked for.
     assert 3 <= site.holders("birds")["mia"] <= 7
