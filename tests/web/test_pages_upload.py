@@ -4,6 +4,7 @@ The import runs as in a worker, in this process, when the test says so.
 """
 
 import io
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,12 @@ def drop(page: Page, *paths: Path) -> None:
     for step in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": step, **at, "data": data})
     session.detach()
+
+
+def start_import(page: Page) -> None:
+    """Press the button once the page has seen what was dropped; before that it only asks for a moment."""
+    expect(page.locator("#found-words")).to_contain_text(re.compile(r"\d images?"))
+    page.get_by_role("button", name="Import", exact=True).click()
 
 
 def test_a_dropped_folder_becomes_a_project_to_label(
@@ -173,7 +180,7 @@ def test_a_lost_connection_loses_nothing_and_only_what_is_missing_is_sent_again(
 
     page.route("**/parts/*", at_part)
     drop(page, birds)
-    page.get_by_role("button", name="Import", exact=True).click()
+    start_import(page)
     expect(page.locator("#import[data-state=waiting]")).to_be_visible()
     expect(page.locator("#work-words")).to_contain_text("The server does not answer; this goes on by itself")
     refuses = False
@@ -191,7 +198,7 @@ def test_a_closed_tab_goes_on_where_it_stopped(
     one, page = page_of_birds
     page.route("**/parts/*", lambda route: route.abort() if not route.request.url.endswith("/2") else route.continue_())
     drop(page, birds)
-    page.get_by_role("button", name="Import", exact=True).click()
+    start_import(page)
     expect(page.locator("#import[data-state=waiting]")).to_be_visible()
     wait_until(lambda: any(name.endswith("-000002") for name in site.artifacts.names(FOLDER)))
     page.on("dialog", lambda dialog: dialog.accept())
@@ -227,7 +234,7 @@ def test_sending_pauses_goes_on_and_is_cancelled(site: Site, page_of_birds: tupl
     held: list[Route] = []
     page.route("**/parts/*", lambda route: held.append(route))
     drop(page, birds)
-    page.get_by_role("button", name="Import", exact=True).click()
+    start_import(page)
     wait_while_the_page_works(page, lambda: len(held) == 3)
     page.get_by_role("button", name="Pause").click()
     for route in held:
@@ -252,7 +259,7 @@ def test_a_full_server_says_so_and_sending_goes_on_when_there_is_room(
     body = {"error": {"code": "artifact_storage", "message": "no room for 20000 bytes", "details": {}}}
     page.route("**/parts/*", lambda route: route.fulfill(status=503, json=body))
     drop(page, birds)
-    page.get_by_role("button", name="Import", exact=True).click()
+    start_import(page)
     expect(page.locator("#work-words")).to_contain_text("The server has no room left. What was sent is kept")
     page.unroute("**/parts/*")
     page.get_by_role("button", name="Go on").click()
@@ -263,7 +270,7 @@ def test_a_full_server_says_so_and_sending_goes_on_when_there_is_room(
 def test_too_much_is_refused_before_a_byte_is_sent(page_of_birds: tuple[Visit, Page], tmp_path: Path) -> None:
     one, page = page_of_birds
     drop(page, zip_of(tmp_path / "large.zip", {f"{n}.png": png(n, 400) for n in range(4)}))
-    page.get_by_role("button", name="Import", exact=True).click()
+    start_import(page)
     expect(page.locator("#work-words")).to_contain_text("at most 0.0 GiB are taken at once")
     assert not any("/parts/" in url for url in one.requests)
     one.expect_errors("400")
@@ -276,7 +283,7 @@ def test_who_is_signed_out_meanwhile_signs_in_again_and_goes_on(
     drop(page, birds)
     expect(page.locator("#found-words")).to_contain_text("14 images")
     one.context.clear_cookies()
-    page.get_by_role("button", name="Import", exact=True).click()
+    start_import(page)
     expect(page.locator("#work-words")).to_contain_text("You are signed out. Sign in in another tab")
     one.context.request.post(f"{site.url}/api/v1/session", data={"name": "eve", "password": "a long password"})
     page.get_by_role("button", name="Go on").click()
@@ -293,7 +300,7 @@ def test_refused_files_are_listed_with_their_reasons(
     (tmp_path / "mixed" / "bad.png").write_bytes(png(2)[:60])
     (tmp_path / "mixed" / "<b>web.jpg").write_bytes(b"<!DOCTYPE html>")
     drop(page, tmp_path / "mixed")
-    page.get_by_role("button", name="Import", exact=True).click()
+    start_import(page)
     assert worker().result["rejected"] == 2
     expect(page.get_by_role("heading", name="2 files refused")).to_be_visible()
     rows = page.locator("#refused-rows tbody tr")
@@ -327,7 +334,7 @@ def test_a_table_is_sent_along_and_names_the_labels(
     expect(page.locator("#found-notes")).to_contain_text(
         "set/labels.csv may name images, their labels and their split."
     )
-    page.get_by_role("button", name="Import", exact=True).click()
+    start_import(page)
     assert worker().result["labels_added"] == 2
 
 
@@ -406,7 +413,7 @@ def test_every_state_of_the_page_is_accessible_and_fits(
     expect(page.locator("#found-words")).to_contain_text("15 images")
     found += findings(page, "found")
     page.route("**/parts/*", lambda route: route.abort())
-    page.get_by_role("button", name="Import", exact=True).click()
+    start_import(page)
     expect(page.locator("#import[data-state=waiting]")).to_be_visible()
     found += findings(page, "waiting")
     page.get_by_role("button", name="Pause").click()
