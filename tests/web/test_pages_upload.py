@@ -70,7 +70,8 @@ def all_jobs(site: Site) -> list[Job]:
 
 
 def drop(page: Page, *paths: Path) -> None:
-    """Drop files or folders of this machine onto the page, as a person does."""
+    """Drop files or folders of this machine onto the page, as a person does; its script has run by then."""
+    page.wait_for_load_state("load")
     box = page.locator("#drop").bounding_box()
     assert box is not None
     at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + 20}
@@ -249,6 +250,8 @@ def test_sending_pauses_goes_on_and_is_cancelled(site: Site, page_of_birds: tupl
     expect(page.locator("#found-words")).to_contain_text("14 images")
     wait_until(lambda: site.artifacts.names(FOLDER) == [])
     assert all_jobs(site) == []
+    # The browser writes down the three refused parts in its own time.
+    wait_while_the_page_works(page, lambda: len([text for text in one.errors if "404" in text]) >= 3)
     one.expect_errors("404")
 
 
