@@ -40,6 +40,8 @@ def said(site: Site, sample_id: int) -> list[tuple[AnnotationKind, str | None]]:
 
 def come_back(site: Site, page: Page) -> None:
     """Leave the page and open it again once the server has the images back: what is still held would come first."""
+    # A question for images that overtakes the leaving would hold them again, until their time is over.
+    page.wait_for_load_state("networkidle")
     page.goto(site.url)
     wait_until(lambda: not site.holders("birds"))
     page.goto(site.url + LABEL)
