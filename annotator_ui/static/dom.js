@@ -67,6 +67,13 @@ export function openDialog(dialog) {
   }
 }
 
+/**
+ * Whether a key pressed there belongs to a field or a menu. A field of a dialog that was closed a moment ago still has
+ * the focus until the browser paints again: what comes next is meant for the page.
+ * @param {Element} target
+ */
+export const isTyping = (target) => Boolean(target.closest("input, textarea, select, [popover]") && !target.closest("dialog:not([open])"));
+
 function insideBox(dialog, event) {
   const box = dialog.getBoundingClientRect();
   return event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;

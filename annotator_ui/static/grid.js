@@ -4,7 +4,7 @@
 // picking the others, and all of a group fits on the screen, so nothing is labelled that cannot be seen. What is left after a
 // stroke was taken out on purpose and starts unselected. A group answers to no key until it has been there for a moment.
 
-import { byId, el, plural, setText } from "./dom.js";
+import { byId, el, isTyping, plural, setText } from "./dom.js";
 import { bestColumns, createChoice } from "./grid_choice.js";
 import { wireGridPointer } from "./grid_pointer.js";
 
@@ -162,7 +162,7 @@ export function createGrid(desk, stage, answers, ask) {
   function onKey(event) {
     if (!isOpen || root.hidden || document.querySelector("dialog[open]")) return;
     const target = event.target instanceof Element ? event.target : document.body;
-    if (target.closest("input, textarea, select, [popover], button, a")) return;
+    if (isTyping(target) || target.closest("button, a")) return;
     const columns = Number(box.style.getPropertyValue("--columns")) || 1;
     const step = STEPS[event.key] ?? { ArrowUp: -columns, ArrowDown: columns }[event.key];
     const all = ids();

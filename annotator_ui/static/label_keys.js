@@ -1,6 +1,6 @@
 // What keys and buttons do on the label page.
 
-import { byId } from "./dom.js";
+import { byId, isTyping } from "./dom.js";
 
 const MAY_REPEAT = ["back", "forward", "larger", "smaller", "pan-left", "pan-right", "pan-up", "pan-down", "brighter", "darker", "harder", "softer"];
 const PAN_PX = 60;
@@ -52,7 +52,7 @@ export function listenToKeys(desk, act, choose) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
     const target = event.target instanceof Element ? event.target : document.body;
-    if (target.closest("input, textarea, select, [popover]")) return;
+    if (isTyping(target)) return;
     // On a button reached with Tab, Enter and Space press that button; holding them down presses it once.
     if ((event.key === " " || event.key === "Enter") && target.closest("button, a")) {
       if (event.repeat) event.preventDefault();

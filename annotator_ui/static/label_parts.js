@@ -37,10 +37,12 @@ export function createParts(say) {
   return {
     load,
     /**
-     * Make that part once and use it; says so when it cannot be had.
+     * Make that part once and use it; says so when it cannot be had. Once made it is used at once, so that what two
+     * keys do happens in their order.
      * @param {keyof typeof PARTS} name @param {(module: any) => any} make @param {(part: any) => void} work
      */
     async use(name, make, work) {
+      if (made[name]) return work(made[name]);
       const module = await load(name);
       if (!module) return say("This part of the page does not load right now. Labelling goes on.");
       made[name] ??= make(module);

@@ -1,7 +1,7 @@
 // The review page: look through what people said, accept it or decide anew. This module only ties the others together.
 
 import { ApiError, createApi, goToSignIn, projectPath } from "./api.js";
-import { byId, count, el, openDialog, plural, setText } from "./dom.js";
+import { byId, count, el, isTyping, openDialog, plural, setText } from "./dom.js";
 import { createFinder } from "./finder.js";
 import { storedSwitch } from "./label_keys.js";
 import { wireMenus } from "./menus.js";
@@ -244,7 +244,7 @@ function listen(keys, singleKeys, work) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
     const target = event.target instanceof Element ? event.target : document.body;
-    if (target.closest("input, textarea, select, [popover]")) return;
+    if (isTyping(target)) return;
     // On a button reached with Tab, Enter and Space press that button.
     if ((event.key === " " || event.key === "Enter") && target.closest("button, a, summary")) return;
     const meant = keys.meaning(event);

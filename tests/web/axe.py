@@ -6,6 +6,7 @@ Content-Security-Policy does not concern, and goes with the page.
 
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 #: Every width, and both schemes where layouts differ most: whether a colour can be read hardly depends on the width.
 LOOKS = ((320, "light"), (320, "dark"), (768, "dark"), (1280, "light"), (1280, "dark"), (2560, "light"))
@@ -17,7 +18,9 @@ RUN = """async (options) => {
     return violations.flatMap((found) => found.nodes.map((node) =>
         `${found.id}: ${node.html.slice(0, 160)} (${node.failureSummary.split("\\n").slice(1).join("; ").trim()})`));
 }"""
-OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+#: A chart follows the window a moment later; only what stays too wide is a finding.
+SETTLE_MS = 3_000
+FITS = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 
 
 def findings(page: Page, state: str, *, height: int = 800) -> list[str]:
@@ -35,7 +38,9 @@ def findings(page: Page, state: str, *, height: int = 800) -> list[str]:
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=scheme)
         lines = page.evaluate(RUN, {"runOnly": {"type": "tag", "values": TAGS}})
-        if page.evaluate(OVERFLOW) > 0:
+        try:
+            page.wait_for_function(FITS, timeout=SETTLE_MS)
+        except PlaywrightTimeoutError:
             lines.append("wider than its window")
         for line in dict.fromkeys(lines):
             found.setdefault(line, []).append(f"{width} {scheme}")

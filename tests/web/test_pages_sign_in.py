@@ -100,5 +100,6 @@ def test_the_theme_can_be_chosen_and_stays(site: Site, visit: OpenVisit) -> None
     assert light != dark
     page.reload()
     assert page.evaluate(background) == dark
-    page.get_by_role("button", name="Theme").click()
+    switch.click()
+    expect(switch).to_have_accessible_name("Theme: follows the system")
     assert page.evaluate(background) == light
