@@ -139,7 +139,7 @@ def _find_session_user(services: Services, cookie_id: str) -> SessionUser | None
 
 
 def _session_user(services: Services, user_id: int, session_id: str) -> SessionUser | None:
-    with services.store.read() as tx:
+    with services.store.look() as tx:
         found = tx.accounts.find_signed_in(user_id, session_id)
     if found is None:
         return None

@@ -63,7 +63,7 @@ class Assignments:
         now = self._clock()
         with self._store.write() as tx:
             project = locked_project(tx, project_name)
-            tx.queue.expire(now, project.id)
+            tx.queue.expire_in(project.id, now)
             held = self._renew_held(tx, project, user, now)[:count]
             offers = _free_for(tx, project, user, count - len(held), beside=held if look_alike else None)
             held += tx.queue.add_assignments(offers, user.id, now + self._ttl, now)
@@ -90,7 +90,7 @@ class Assignments:
             assignment = own_assignment(tx, assignment_id, user)
             # Without the lock an answer that commits between reading and writing would be overwritten.
             tx.projects.lock(assignment.sample.project_id)
-            tx.queue.expire(now, assignment.sample.project_id)
+            tx.queue.expire_in(assignment.sample.project_id, now)
             assignment = tx.queue.get_assignment(assignment_id)
             if assignment.state is not AssignmentState.OPEN:
                 raise LeaseOverError(f"assignment {assignment_id} is {assignment.state}; ask for the next one")

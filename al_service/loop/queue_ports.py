@@ -114,7 +114,7 @@ class QueueRows(Protocol):
         """Leases this person holds, oldest first."""
 
     def set_assignment(self, assignment_id: int, state: AssignmentState, *, expires_at: datetime | None = None) -> None:
-        """Change a lease's state and, if given, its end."""
+        """Change a lease's state and, if given, its end. NotFoundError, at the latest when the transaction ends."""
 
     def mark_suggestion(self, assignment_id: int, *, asked_at: datetime, seen_at: datetime | None) -> None:
         """This person asked what the model thinks, and was told (or not: None)."""
@@ -129,8 +129,11 @@ class QueueRows(Protocol):
     def extend_assignments(self, project_id: int, user_id: int, expires_at: datetime) -> None:
         """Give every lease that this person holds in the project a new end."""
 
-    def expire(self, now: datetime, project_id: int | None = None) -> int:
+    def expire(self, now: datetime) -> int:
         """Turn open leases whose time is over into expired ones; how many."""
+
+    def expire_in(self, project_id: int, now: datetime) -> None:
+        """As `expire`, in one project."""
 
     def askable(self, sample_ids: Sequence[int]) -> set[int]:
         """Those of the samples that are unlabelled, that no open selection asks for and that nobody holds."""

@@ -10,15 +10,18 @@ from al_service.domain.states import Role
 from al_service.errors import ConflictError, NotFoundError
 from al_service.storage.column_types import ID, UtcTime
 from al_service.storage.dialect import insert_into
+from al_service.storage.prepared import Prepared
 from al_service.storage.schema import audit_log, ended_sessions, tokens, users
 
 USER_COLUMNS = (users.c.id, users.c.name, users.c.role, users.c.is_active, users.c.created_at)
 #: Everything but the hash, which nobody outside the database needs.
 TOKEN_COLUMNS = tuple(column for column in tokens.c if column.name != "token_hash")
 # Every request begins with one of these two, so they are made once.
-SIGNED_IN = sa.select(*USER_COLUMNS, users.c.password_hash).where(
-    users.c.id == sa.bindparam("user_id", type_=ID),
-    ~sa.exists().where(ended_sessions.c.session_id == sa.bindparam("session_id", type_=sa.Text())),
+SIGNED_IN = Prepared(
+    sa.select(*USER_COLUMNS, users.c.password_hash).where(
+        users.c.id == sa.bindparam("user_id", type_=ID),
+        ~sa.exists().where(ended_sessions.c.session_id == sa.bindparam("session_id", type_=sa.Text())),
+    )
 )
 BEARER = (
     sa.select(*TOKEN_COLUMNS, *(column.label(f"of_user_{column.name}") for column in USER_COLUMNS))
@@ -68,7 +71,7 @@ class SqlAccountRows:
 
     def find_signed_in(self, user_id: int, session_id: str = "") -> tuple[User, str | None] | None:
         """The user of that id with the stored password hash; None when unknown, or when that session was ended."""
-        row = self._connection.execute(SIGNED_IN, {"user_id": user_id, "session_id": session_id}).one_or_none()
+        row = SIGNED_IN.row(self._connection, {"user_id": user_id, "session_id": session_id})
         return None if row is None else (_user(row), row.password_hash)
 
     def end_session(self, session_id: str, now: datetime, *, forget_before: datetime) -> bool:

@@ -17,6 +17,7 @@ from al_service.domain.states import AnnotationKind, SampleState, Split
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
+from al_service.storage.prepared import Prepared
 from al_service.storage.projects import SqlProjectRows, class_meant, unknown_class
 from al_service.storage.samples import LEARNING_SPLITS, upsert_labels
 from al_service.storage.schema import PEOPLES_LABELS, annotations, assignments, classes, is_, projects, samples
@@ -49,8 +50,12 @@ ACTIVE = SELECT.where(is_(annotations.c.kind, *ANSWERS), ~is_undone())
 ACTIVE_OF_SAMPLE = ACTIVE.where(annotations.c.sample_id == sa.bindparam("of_sample", type_=ID)).order_by(
     annotations.c.id
 )
-ADD_ON_SQLITE = sqlite.insert(annotations).on_conflict_do_nothing().returning(annotations.c.id)
-ADD_ON_POSTGRES = postgresql.insert(annotations).on_conflict_do_nothing().returning(annotations.c.id)
+PREPARED_OF_SAMPLE = Prepared(ACTIVE_OF_SAMPLE)
+FILLED = [column.name for column in annotations.c if column.name != "id"]
+ADD_ON_SQLITE, ADD_ON_POSTGRES = (
+    Prepared(insert(annotations).on_conflict_do_nothing().returning(annotations.c.id), columns=FILLED)
+    for insert in (sqlite.insert, postgresql.insert)
+)
 
 
 class SqlAnnotationRows:
@@ -80,10 +85,10 @@ class SqlAnnotationRows:
         values = {**fields, "class_id": class_id, "is_import": False, "created_at": now}
         del values["class_name"]
         statement = ADD_ON_POSTGRES if is_postgres(self._connection) else ADD_ON_SQLITE
-        new_id = self._connection.execute(statement, values).scalar_one_or_none()
-        if new_id is None:
+        row = statement.row(self._connection, values)
+        if row is None:
             return None
-        return Annotation(id=new_id, is_undone=False, created_at=now.astimezone(UTC), **fields)
+        return Annotation(id=row.id, is_undone=False, created_at=now.astimezone(UTC), **fields)
 
     def _collision(self, annotation: NewAnnotation) -> ConflictError:
         known = self.find_by_key(annotation.user_id, annotation.client_key)
@@ -171,7 +176,7 @@ class SqlAnnotationRows:
 
     def active_of_sample(self, sample_id: int) -> list[Annotation]:
         """Answers (label, skip, flag) of a sample that are not undone, oldest first."""
-        return [annotation_from(row) for row in self._connection.execute(ACTIVE_OF_SAMPLE, {"of_sample": sample_id})]
+        return [annotation_from(row) for row in PREPARED_OF_SAMPLE.rows(self._connection, {"of_sample": sample_id})]
 
     def active_of_selection(self, sample_id: int, selection_id: int) -> list[Annotation]:
         """Answers to that selection of the sample that are not undone, oldest first."""

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from al_service.errors import InvalidInputError
 from al_service.storage.column_types import json_text
-from al_service.storage.failures import DatabaseUnavailableError, translate_failures
+from al_service.storage.failures import DatabaseUnavailableError, raise_own, translate_failures
+from al_service.storage.prepared import forget_waiting, send_waiting
 
 BUSY_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 60.0
@@ -22,15 +23,18 @@ IDLE_IN_TRANSACTION_TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 10
 PINGED_AFTER_S = 1.0
 SQLITE_CACHE_KIB = 32_768
+#: Option of an engine whose connections are used for one statement: it is a transaction by itself.
+WITHOUT_TRANSACTION = "al_without_transaction"
 
 
 @dataclass(frozen=True)
 class Engines:
-    """The two ways into one database."""
+    """The ways into one database: for writing, for reading a snapshot, and for one look-up without a transaction."""
 
     name: str
     writer: sa.Engine
     reader: sa.Engine
+    looker: sa.Engine
     is_sqlite: bool
 
     def dispose(self) -> None:
@@ -74,12 +78,12 @@ def _sqlite_engines(url: sa.URL, pool_size: int) -> Engines:
             "SQLite in memory is not supported: threads and processes could not share it; name a file"
         )
     options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}}
-    engines = Engines(url.database, _pooled(url, pool_size, **options), _pooled(url, pool_size, **options), True)
-    _prepare_sqlite(engines.writer, begin="BEGIN IMMEDIATE", query_only=False)
-    _prepare_sqlite(engines.reader, begin="BEGIN", query_only=True)
-    translate_failures(engines.writer, url.database, writing=True)
-    translate_failures(engines.reader, url.database, writing=False)
-    return engines
+    writer, reader = (_pooled(url, pool_size, **options) for _ in range(2))
+    _prepare_sqlite(writer, begin="BEGIN IMMEDIATE", query_only=False)
+    _prepare_sqlite(reader, begin="BEGIN", query_only=True)
+    translate_failures(writer, url.database, writing=True)
+    translate_failures(reader, url.database, writing=False)
+    return Engines(url.database, writer, reader, reader.execution_options(**{WITHOUT_TRANSACTION: True}), True)
 
 
 def _prepare_sqlite(engine: sa.Engine, *, begin: str, query_only: bool) -> None:
@@ -98,7 +102,13 @@ def _prepare_sqlite(engine: sa.Engine, *, begin: str, query_only: bool) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def _begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
+        if connection.get_execution_options().get(WITHOUT_TRANSACTION):
+            return
+        try:
+            driver: Any = connection.connection.driver_connection
+            driver.execute(begin)
+        except sqlite3.Error as error:
+            raise_own(error, connection)
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
@@ -129,8 +139,17 @@ def _postgres_engines(url: sa.URL, pool_size: int) -> Engines:
     sa.event.listen(writer, "connect", _postgres_connected)
     _ping_after_idling(writer)
     translate_failures(writer, name, writing=True)
+    for moment, work in (("commit", send_waiting), ("rollback", forget_waiting)):
+        sa.event.listen(writer, moment, work)
+    sa.event.listen(writer, "before_cursor_execute", _before_own_statement)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Engines(name, writer, reader, False)
+    # Nothing begins and nothing ends a transaction of one look-up: two answers less to wait for.
+    looker = writer.execution_options(isolation_level="AUTOCOMMIT")
+    return Engines(name, writer, reader, looker, False)
+
+
+def _before_own_statement(connection: sa.Connection, *_: Any) -> None:
+    send_waiting(connection)
 
 
 def _postgres_connected(connection: Any, _record: object) -> None:

@@ -6,7 +6,7 @@ bug and stays.
 """
 
 import sqlite3
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 from sqlalchemy.engine import ExceptionContext
@@ -27,6 +27,8 @@ SQLITE_UNAVAILABLE = {
     26: "is not an SQLite database",
 }
 SQLITE_READONLY = 8
+#: Options of an engine: what to call its database in messages, and whether it may write.
+DATABASE, IS_WRITING = "al_database", "al_is_writing"
 SQLITE_UNIQUE = (1555, 2067, 2579)
 SQLITE_FOREIGN_KEY = 787
 
@@ -58,9 +60,23 @@ def translate_failures(engine: sa.Engine, name: str, *, writing: bool) -> None:
         writing: False for engines that only read, where a refused write is a bug of ours.
     """
 
+    engine.update_execution_options(**{DATABASE: name, IS_WRITING: writing})
+
     @sa.event.listens_for(engine, "handle_error")
     def _translate(context: ExceptionContext) -> AlServiceError | None:
         return own_error(context.original_exception, name, writing=writing)
+
+
+def raise_own(error: Exception, connection: sa.Connection) -> NoReturn:
+    """Raise what that error of the driver means; for statements that do not go through SQLAlchemy."""
+    dialect = connection.dialect
+    if isinstance(error, dialect.loaded_dbapi.Error) and dialect.is_disconnect(error, None, None):
+        connection.invalidate(error)
+    options = connection.get_execution_options()
+    own = own_error(error, options.get(DATABASE, "the database"), writing=options.get(IS_WRITING, True))
+    if own is None:
+        raise error
+    raise own from error
 
 
 def own_error(error: BaseException, name: str, *, writing: bool = True) -> AlServiceError | None:

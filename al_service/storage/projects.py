@@ -1,7 +1,7 @@
 """Projects and their classes in SQL."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import ClassInfo, Project
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.storage.dialect import insert_into, is_postgres, wait_for
+from al_service.storage.prepared import Prepared
 from al_service.storage.schema import class_aliases, classes, projects
 
 CLASS_NAMES_SHOWN = 20
@@ -31,7 +32,11 @@ WITH_CLASSES = (
     .order_by(projects.c.id, classes.c.position)
 )
 # Made once, because every lease needs it. Parameter: wanted.
-BY_NAME = WITH_CLASSES.where(projects.c.name == sa.bindparam("wanted"))
+BY_NAME = Prepared(WITH_CLASSES.where(projects.c.name == sa.bindparam("wanted")))
+#: On PostgreSQL, before `BY_NAME`.
+LOCK_BY_NAME = Prepared(
+    sa.select(projects.c.id).where(projects.c.name == sa.bindparam("wanted")).with_for_update(key_share=True)
+)
 
 
 class SqlProjectRows:
@@ -54,46 +59,25 @@ class SqlProjectRows:
 
     def find(self, name: str) -> Project | None:
         """The project of that name (archived ones too), or None."""
-        return next(iter(self._read(BY_NAME, {"wanted": name})), None)
+        return next(iter(_projects(BY_NAME.rows(self._connection, {"wanted": name}))), None)
 
     def get(self, project_id: int) -> Project:
         """The project, or NotFoundError."""
-        found = self._read(WITH_CLASSES.where(projects.c.id == project_id))
+        found = _projects(self._connection.execute(WITH_CLASSES.where(projects.c.id == project_id)))
         if not found:
             raise NotFoundError(f"no project with id {project_id}", project=project_id)
         return found[0]
 
     def all(self, *, archived: bool = False) -> list[Project]:
         """Projects by name (by code point, on both databases); archived ones only when asked."""
-        found = self._read(WITH_CLASSES if archived else WITH_CLASSES.where(projects.c.archived_at.is_(None)))
-        return sorted(found, key=lambda project: project.name)
+        wanted = WITH_CLASSES if archived else WITH_CLASSES.where(projects.c.archived_at.is_(None))
+        return sorted(_projects(self._connection.execute(wanted)), key=lambda project: project.name)
 
     def find_locked(self, name: str) -> Project | None:
         """As `find`, read after taking the project's lock, so that nothing in it changes before the commit."""
         if is_postgres(self._connection):
-            here = sa.select(projects.c.id).where(projects.c.name == name)
-            self._connection.execute(here.with_for_update(key_share=True))
+            LOCK_BY_NAME.change_later(self._connection, {"wanted": name})
         return self.find(name)
-
-    def _read(self, statement: "sa.Select[Any]", values: dict[str, str] | None = None) -> list[Project]:
-        heads: dict[int, sa.Row[tuple[object, ...]]] = {}
-        infos: dict[int, list[ClassInfo]] = {}
-        for row in self._connection.execute(statement, values):
-            heads[row.id] = row
-            known = infos.setdefault(row.id, [])
-            if row.class_id is not None:
-                known.append(ClassInfo(row.class_id, row.class_name, row.position))
-        return [
-            Project(
-                id=row.id,
-                name=row.name,
-                classes=tuple(infos[row.id]),
-                config=_config(row.config_text),
-                created_at=row.created_at,
-                archived_at=row.archived_at,
-            )
-            for row in heads.values()
-        ]
 
     def lock(self, project_id: int) -> None:
         """Make others that lock this project wait until this transaction ends (SQLite: all writers already do)."""
@@ -136,6 +120,28 @@ class SqlProjectRows:
         done = self._connection.execute(sa.update(projects).where(projects.c.id == project_id).values(values))
         if done.rowcount == 0:
             raise NotFoundError(f"no project with id {project_id}", project=project_id)
+
+
+def _projects(rows: Iterable[Any]) -> list[Project]:
+    """Projects from rows of WITH_CLASSES."""
+    heads: dict[int, Any] = {}
+    infos: dict[int, list[ClassInfo]] = {}
+    for row in rows:
+        heads[row.id] = row
+        known = infos.setdefault(row.id, [])
+        if row.class_id is not None:
+            known.append(ClassInfo(row.class_id, row.class_name, row.position))
+    return [
+        Project(
+            id=row.id,
+            name=row.name,
+            classes=tuple(infos[row.id]),
+            config=_config(row.config_text),
+            created_at=row.created_at,
+            archived_at=row.archived_at,
+        )
+        for row in heads.values()
+    ]
 
 
 @lru_cache(maxsize=256)

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache, partial
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from al_service.domain.records import Asked, Assignment, Offer, Selection, SuggestionCount
 from al_service.domain.states import AnnotationKind, AssignmentState
@@ -12,6 +14,7 @@ from al_service.errors import ConflictError, NotFoundError
 from al_service.storage.annotations import CLASS_TODAY, NAMED, is_undone
 from al_service.storage.column_types import ID, UtcTime
 from al_service.storage.dialect import insert_into, is_postgres
+from al_service.storage.prepared import Prepared
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, get_sample, sample_from
 from al_service.storage.schema import (
     annotations,
@@ -64,32 +67,65 @@ def _class_said(column: "sa.Column[Any]") -> "sa.ScalarSelect[Any]":
 
 
 #: Parameters: wanted, class_name.
-ASKED = SELECT.add_columns(
-    _class_said(TODAY.c.id).label("named_class_id"),
-    _class_said(TODAY.c.name).label("named_class_name"),
-    (~sa.exists().where(annotations.c.sample_id == samples.c.id).correlate(samples)).label("is_first"),
-).where(assignments.c.id == sa.bindparam("wanted", type_=ID))
+ASKED = Prepared(
+    SELECT.add_columns(
+        _class_said(TODAY.c.id).label("named_class_id"),
+        _class_said(TODAY.c.name).label("named_class_name"),
+        (~sa.exists().where(annotations.c.sample_id == samples.c.id).correlate(samples)).label("is_first"),
+    ).where(assignments.c.id == sa.bindparam("wanted", type_=ID))
+)
+#: On PostgreSQL, before `ASKED`. Parameter: wanted.
+LOCK_PROJECT_OF = Prepared(
+    sa.select(projects.c.id)
+    .where(
+        projects.c.id
+        == sa.select(assignments.c.project_id)
+        .where(assignments.c.id == sa.bindparam("wanted", type_=ID))
+        .scalar_subquery()
+    )
+    .with_for_update(key_share=True)
+)
 #: Parameters: wanted, new_state.
 SET_STATE = (
     sa.update(assignments)
     .where(assignments.c.id == sa.bindparam("wanted", type_=ID))
     .values(state=sa.bindparam("new_state", type_=assignments.c.state.type))
 )
+PREPARED_SET_STATE = Prepared(SET_STATE)
 #: Parameters: in_project, in_hands_of.
-HELD = (
+HELD = Prepared(
     SELECT.where(
         assignments.c.project_id == sa.bindparam("in_project", type_=ID),
         assignments.c.user_id == sa.bindparam("in_hands_of", type_=ID),
         OPEN_LEASE,
-    )
-).order_by(assignments.c.id)
+    ).order_by(assignments.c.id)
+)
 #: Parameters: now, in_project.
 EXPIRE = (
     sa.update(assignments)
     .where(OPEN_LEASE, assignments.c.lease_expires_at <= sa.bindparam("now", type_=UtcTime()))
     .values(state=AssignmentState.EXPIRED)
 )
-EXPIRE_IN_PROJECT = EXPIRE.where(assignments.c.project_id == sa.bindparam("in_project", type_=ID))
+EXPIRE_IN_PROJECT = Prepared(EXPIRE.where(assignments.c.project_id == sa.bindparam("in_project", type_=ID)))
+
+
+@cache
+def _leasing(count: int, on_postgres: bool) -> Prepared:
+    """Leases so many at once. Parameters: person, until, now and, for each lease, project_N, selection_N, slot_N."""
+    rows = [
+        {
+            "project_id": sa.bindparam(f"project_{at}", type_=ID),
+            "selection_id": sa.bindparam(f"selection_{at}", type_=ID),
+            "slot": sa.bindparam(f"slot_{at}", type_=assignments.c.slot.type),
+            "user_id": sa.bindparam("person", type_=ID),
+            "state": sa.literal_column(f"'{AssignmentState.OPEN.value}'"),
+            "lease_expires_at": sa.bindparam("until", type_=UtcTime()),
+            "created_at": sa.bindparam("now", type_=UtcTime()),
+        }
+        for at in range(count)
+    ]
+    insert = (postgresql.insert if on_postgres else sqlite.insert)(assignments).values(rows).on_conflict_do_nothing()
+    return Prepared(insert.returning(assignments.c.id, assignments.c.selection_id, assignments.c.slot))
 
 
 class SqlQueueRows(SqlSelectionRows):
@@ -126,19 +162,13 @@ class SqlQueueRows(SqlSelectionRows):
         if not offers:
             return []
         slots = self._free_slots([offer.selection.id for offer in offers if offer.selection.overlap > 1])
-        shared = {"user_id": user_id, "state": AssignmentState.OPEN, "lease_expires_at": expires_at, "created_at": now}
-        rows = [
-            shared
-            | {
-                "project_id": offer.sample.project_id,
-                "selection_id": offer.selection.id,
-                "slot": slots.get(offer.selection.id, 0),
-            }
-            for offer in offers
-        ]
-        insert = insert_into(self._connection, assignments).on_conflict_do_nothing()
-        returning = insert.returning(assignments.c.id, assignments.c.selection_id, assignments.c.slot)
-        made = {row.selection_id: row for row in self._connection.execute(returning, rows)}
+        values: dict[str, Any] = {"person": user_id, "until": expires_at, "now": now}
+        for at, offer in enumerate(offers):
+            values[f"project_{at}"] = offer.sample.project_id
+            values[f"selection_{at}"] = offer.selection.id
+            values[f"slot_{at}"] = slots.get(offer.selection.id, 0)
+        leasing = _leasing(len(offers), is_postgres(self._connection))
+        made = {row.selection_id: row for row in leasing.rows(self._connection, values)}
         lost = next((offer.selection.id for offer in offers if offer.selection.id not in made), None)
         if lost is not None:
             raise _leased_already(lost, slots.get(lost, 0), user_id)
@@ -174,10 +204,8 @@ class SqlQueueRows(SqlSelectionRows):
     def asked(self, assignment_id: int, class_name: str | None) -> Asked:
         """What an answer to this assignment rests on, read after taking its project's lock; or NotFoundError."""
         if is_postgres(self._connection):
-            of_lease = sa.select(assignments.c.project_id).where(assignments.c.id == assignment_id).scalar_subquery()
-            here = sa.select(projects.c.id).where(projects.c.id == of_lease)
-            self._connection.execute(here.with_for_update(key_share=True))
-        row = self._connection.execute(ASKED, {"wanted": assignment_id, "class_name": class_name}).one_or_none()
+            LOCK_PROJECT_OF.change_later(self._connection, {"wanted": assignment_id})
+        row = ASKED.row(self._connection, {"wanted": assignment_id, "class_name": class_name})
         if row is None:
             raise _no_assignment(assignment_id)
         return Asked(_assignment(row), row.named_class_id, row.named_class_name, bool(row.is_first))
@@ -185,12 +213,14 @@ class SqlQueueRows(SqlSelectionRows):
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""
         values = {"in_project": project_id, "in_hands_of": user_id}
-        return [_assignment(row) for row in self._connection.execute(HELD, values)]
+        return [_assignment(row) for row in HELD.rows(self._connection, values)]
 
     def set_assignment(self, assignment_id: int, state: AssignmentState, *, expires_at: datetime | None = None) -> None:
         """Change a lease's state and, if given, its end."""
-        statement = SET_STATE if expires_at is None else SET_STATE.values(lease_expires_at=expires_at)
-        if self._connection.execute(statement, {"wanted": assignment_id, "new_state": state}).rowcount == 0:
+        values = {"wanted": assignment_id, "new_state": state}
+        if expires_at is None:
+            PREPARED_SET_STATE.change_later(self._connection, values, missing=partial(_no_assignment, assignment_id))
+        elif not self._connection.execute(SET_STATE.values(lease_expires_at=expires_at), values).rowcount:
             raise _no_assignment(assignment_id)
 
     def mark_suggestion(self, assignment_id: int, *, asked_at: datetime, seen_at: datetime | None) -> None:
@@ -248,11 +278,13 @@ class SqlQueueRows(SqlSelectionRows):
         statement = sa.update(assignments).where(mine, OPEN_LEASE)
         self._connection.execute(statement.values(lease_expires_at=expires_at))
 
-    def expire(self, now: datetime, project_id: int | None = None) -> int:
+    def expire(self, now: datetime) -> int:
         """Turn open leases whose time is over (lease_expires_at <= now) into expired ones; how many."""
-        if project_id is None:
-            return self._connection.execute(EXPIRE, {"now": now}).rowcount
-        return self._connection.execute(EXPIRE_IN_PROJECT, {"now": now, "in_project": project_id}).rowcount
+        return self._connection.execute(EXPIRE, {"now": now}).rowcount
+
+    def expire_in(self, project_id: int, now: datetime) -> None:
+        """As `expire`, in one project."""
+        EXPIRE_IN_PROJECT.change_later(self._connection, {"now": now, "in_project": project_id})
 
     def held_sample_ids(self, project_id: int) -> set[int]:
         """Samples that somebody holds a lease on."""

@@ -13,6 +13,7 @@ from al_service.domain.states import STAGE_ORDER, RoundState, SelectionState, St
 from al_service.errors import ConflictError, NotFoundError
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import insert_into, wait_for
+from al_service.storage.prepared import Prepared
 from al_service.storage.schema import is_, round_stages, rounds, selection_counts
 
 #: How far back `asking` looks for a round that has chosen.
@@ -37,7 +38,7 @@ COUNTS = (
 )
 SELECT = sa.select(rounds, *COUNTS)
 #: Made once, because every answer asks. Parameter: in_project.
-ASKING = (
+ASKING = Prepared(
     sa.select(rounds.c.number, *COUNTS)
     .where(rounds.c.project_id == sa.bindparam("in_project", type_=ID))
     .order_by(rounds.c.number.desc())
@@ -139,7 +140,7 @@ class SqlRoundRows:
 
         Cost: some rows of `selection_counts` for each of the newest rounds.
         """
-        rows = self._connection.execute(ASKING, {"in_project": project_id}).all()
+        rows = ASKING.rows(self._connection, {"in_project": project_id})
         row = next((row for row in rows if row.selected_count), rows[0] if rows else None)
         if row is None:
             return None

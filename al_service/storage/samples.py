@@ -13,6 +13,7 @@ from al_service.errors import InvalidInputError, NotFoundError
 from al_service.storage.column_types import ID, KEY_BYTES_MAX, UtcTime
 from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
 from al_service.storage.pool_counts import count_pool
+from al_service.storage.prepared import Prepared
 from al_service.storage.projects import class_ids, class_meant, unknown_class
 from al_service.storage.schema import annotations, classes, is_, job_rejections, labels, projects, selections
 from al_service.storage.schema import samples as samples_table
@@ -29,7 +30,7 @@ SAMPLE_COLUMNS = (
 SELECT = sa.select(*SAMPLE_COLUMNS).select_from(SAMPLE_WITH_CLASS)
 LEARNING_SPLITS = (Split.POOL, Split.TRAIN)
 # Made once, because every answer needs them. Parameters: wanted, new_state, new_dissent.
-SET_STATE = (
+SET_STATE = Prepared(
     sa.update(samples_table)
     .where(samples_table.c.id == sa.bindparam("wanted", type_=ID))
     .values(
@@ -85,10 +86,10 @@ def _label(insert: "type[postgresql.Insert] | type[sqlite.Insert]") -> "sa.Updat
             "updated_at": fresh.updated_at,
             "is_reviewed": fresh.is_reviewed,
         },
-    ).returning(labels.c.sample_id)
+    )
 
 
-LABEL_ON_SQLITE, LABEL_ON_POSTGRES = _label(sqlite.Insert), _label(postgresql.Insert)
+LABEL_ON_SQLITE, LABEL_ON_POSTGRES = Prepared(_label(sqlite.Insert)), Prepared(_label(postgresql.Insert))
 
 
 class SqlSampleRows:
@@ -309,7 +310,7 @@ class SqlSampleRows:
             raise InvalidInputError(f"sample {sample.id}: state {state} does not go with class {class_name!r}")
         if (sample.state, sample.dissent) != (state, dissent):
             changed = {"wanted": sample.id, "new_state": state, "new_dissent": dissent}
-            self._connection.execute(SET_STATE, changed)
+            SET_STATE.change_later(self._connection, changed)
         if class_name is not None:
             statement = LABEL_ON_POSTGRES if is_postgres(self._connection) else LABEL_ON_SQLITE
             values = {
@@ -320,8 +321,11 @@ class SqlSampleRows:
                 "now": now,
                 "now_reviewed": is_reviewed,
             }
-            if self._connection.execute(statement, values).scalar_one_or_none() is None:
-                raise unknown_class(class_name, list(class_ids(self._connection, sample.project_id)))
+            statement.change_later(
+                self._connection,
+                values,
+                missing=lambda: unknown_class(class_name, list(class_ids(self._connection, sample.project_id))),
+            )
         elif sample.class_name is not None:
             self._connection.execute(sa.delete(labels).where(labels.c.sample_id == sample.id))
 

@@ -1,6 +1,7 @@
 """Selections in SQL: the batches that rounds chose, and which of them a person may be given now."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from al_service.errors import NotFoundError
 from al_service.storage.annotations import ANSWERS, is_undone
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks
+from al_service.storage.prepared import Prepared
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, sample_from
 from al_service.storage.schema import annotations, assignments, is_, rounds, samples, selection_counts, selections
 
@@ -41,6 +43,8 @@ ANSWER = annotations.alias("answer")
 ANSWERED = assignments.alias("answered")
 SKIP = annotations.alias("skip")
 OTHER = selections.alias("other")
+#: Not by the index of the person's answers, which are many; those to one sample are few.
+IS_OWN = sa.func.coalesce(ANSWER.c.user_id, 0) == USER_ID
 
 OPEN_LEASE = (assignments.c.selection_id == selections.c.id) & is_(assignments.c.state, AssignmentState.OPEN)
 IS_HELD = sa.exists().where(OPEN_LEASE)
@@ -73,16 +77,23 @@ SKIPPED_SAMPLES = sa.select(SKIP.c.sample_id).where(
 
 def _has_answer(*kinds: AnnotationKind) -> "sa.ColumnElement[bool]":
     """True where this person has an answer of these kinds that is not undone."""
-    mine = (ANSWER.c.sample_id == selections.c.sample_id) & (ANSWER.c.user_id == USER_ID)
-    return sa.exists().where(mine, is_(ANSWER.c.kind, *kinds), ~is_undone(ANSWER))
+    of_sample = ANSWER.c.sample_id == selections.c.sample_id
+    return _found(sa.select(ANSWER.c.id).where(of_sample, IS_OWN, is_(ANSWER.c.kind, *kinds), ~is_undone(ANSWER)))
+
+
+def _found(few: "sa.Select[Any]") -> "sa.ColumnElement[bool]":
+    """Whether there is such an answer, looked up for each selection: of an EXISTS, PostgreSQL may make a join that reads
+    everything the person ever answered.
+    """
+    return few.limit(1).correlate(selections).scalar_subquery().is_not(None)
 
 
 def _answered_this() -> "sa.ColumnElement[bool]":
     """True where this person has an answer to the very selection that is not undone."""
     joined = ANSWER.join(ANSWERED, ANSWERED.c.id == ANSWER.c.assignment_id)
     here = (ANSWER.c.sample_id == selections.c.sample_id) & (ANSWERED.c.selection_id == selections.c.id)
-    mine = sa.select(ANSWER.c.id).select_from(joined).where(here, ANSWER.c.user_id == USER_ID)
-    return sa.exists(mine.where(is_(ANSWER.c.kind, *ANSWERS), ~is_undone(ANSWER)).correlate(selections))
+    mine = sa.select(ANSWER.c.id).select_from(joined).where(here, IS_OWN)
+    return _found(mine.where(is_(ANSWER.c.kind, *ANSWERS), ~is_undone(ANSWER)))
 
 
 #: An open selection, gold aside, asks for the sample.
@@ -122,7 +133,7 @@ BY_HAND = (
 )
 
 
-def _offered(*parts: "sa.Select[Any]") -> "sa.Select[Any]":
+def _offered(*parts: "sa.Select[Any]", limit: "sa.ColumnElement[Any]" = LIMIT) -> "sa.Select[Any]":
     """These selections with their samples, one part after the other. A limit inside keeps both planners from starting
     with the samples.
     """
@@ -130,7 +141,10 @@ def _offered(*parts: "sa.Select[Any]") -> "sa.Select[Any]":
         sa.select(part.add_columns(sa.literal_column(str(at)).label("part")).subquery())
         for at, part in enumerate(parts)
     ]
-    few = (sa.union_all(*placed) if len(placed) > 1 else placed[0]).subquery("chosen")
+    few = (sa.union_all(*placed) if len(placed) > 1 else placed[0]).cte("chosen")
+    # PostgreSQL believes that finding them is so dear that reading all samples for them does not matter any more, unless
+    # it plans the two apart.
+    few = few.prefix_with("MATERIALIZED", dialect="postgresql")
     offered = sa.select(few, *SAMPLE_COLUMNS).select_from(
         few.join(SAMPLE_WITH_CLASS, samples.c.id == few.c.selection_sample_id)
     )
@@ -144,10 +158,22 @@ def _offered(*parts: "sa.Select[Any]") -> "sa.Select[Any]":
         few.c.selection_rank,
         few.c.selection_id,
     )
-    return offered.order_by(*in_order).limit(LIMIT)
+    return offered.order_by(*in_order).limit(limit)
 
 
 FRESH = _offered(BY_HAND, MAY_BE_GIVEN.where(~_has_answer(*ANSWERS)))
+
+
+def _fresh(limit: int) -> "sa.Select[Any]":
+    """`FRESH` with its limit written into it. Where that is a parameter, PostgreSQL plans the statement anew at every
+    run, which takes several times as long as the run.
+    """
+    written: sa.ColumnElement[Any] = sa.literal_column(str(limit))
+    parts = (BY_HAND, MAY_BE_GIVEN.where(~_has_answer(*ANSWERS)))
+    return _offered(*(part.limit(written) for part in parts), limit=written)
+
+
+FRESH_BY_LIMIT = {limit: Prepared(_fresh(limit)) for limit in (1, 3, 10, 30, 100)}
 ONLY_SKIPPED = selections.c.sample_id.in_(SKIPPED_SAMPLES) & ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
 #: The statement of `free_of_group`; parameters: also round_id, look_alike.
 OF_GROUP = _offered(
@@ -184,7 +210,7 @@ WAITING = (
 
 
 #: Parameters: wanted, new_state.
-SET_STATE = (
+SET_STATE = Prepared(
     sa.update(selections)
     .where(selections.c.id == sa.bindparam("wanted", type_=ID))
     .values(state=sa.bindparam("new_state", type_=selections.c.state.type))
@@ -318,8 +344,8 @@ class SqlSelectionRows:
 
     def set_selection_state(self, selection_id: int, state: SelectionState) -> None:
         """Change a selection's state. ConflictError when another selection already asks for the sample."""
-        if self._connection.execute(SET_STATE, {"wanted": selection_id, "new_state": state}).rowcount == 0:
-            raise _no_selection(selection_id)
+        values = {"wanted": selection_id, "new_state": state}
+        SET_STATE.change_later(self._connection, values, missing=partial(_no_selection, selection_id))
 
     def free_selections(self, project_id: int, user_id: int, limit: int, *, skipped: bool = True) -> list[Offer]:
         """Open selections this person may be given now: fewer leases and votes than overlap asks, not held and not
@@ -333,7 +359,11 @@ class SqlSelectionRows:
         Cost: one row of the index for each selection given or passed over.
         """
         values = {"project_id": project_id, "user_id": user_id, "limit": limit}
-        found = self._connection.execute(FRESH, values).all()
+        enough = next((size for size in FRESH_BY_LIMIT if size >= limit), None)
+        if enough is None:
+            found = list(self._connection.execute(FRESH, values))
+        else:
+            found = FRESH_BY_LIMIT[enough].rows(self._connection, values)[:limit]
         if skipped and len(found) < limit:
             values["limit"] = limit - len(found)
             found = [*found, *self._connection.execute(SKIPPED, values)]

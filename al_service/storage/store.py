@@ -78,6 +78,17 @@ class SqlStore:
             yield SqlTransaction(connection)
 
     @contextmanager
+    def look(self) -> Iterator[SqlTransaction]:
+        """As `read`, for one look-up: what a second one saw could be newer.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        engines = self._own_engines()
+        with checkout(engines.looker, engines.name) as connection, connection.begin():
+            yield SqlTransaction(connection)
+
+    @contextmanager
     def write(self) -> Iterator[SqlTransaction]:
         """A short write transaction: committed and on disk when the block ends without an exception.
 

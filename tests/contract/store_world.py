@@ -81,7 +81,7 @@ class World:
     def lease(self, tx: Transaction, user: User, limit: int = 1, now: datetime = NOW) -> list[Assignment]:
         """What `loop.assignments` does: the next free selections, leased."""
         tx.projects.lock(self.project.id)
-        tx.queue.expire(now, self.project.id)
+        tx.queue.expire_in(self.project.id, now)
         offers = tx.queue.free_selections(self.project.id, user.id, limit)
         return tx.queue.add_assignments(offers, user.id, now + LEASE, now)
 

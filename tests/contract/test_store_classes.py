@@ -76,9 +76,10 @@ def test_answers_and_imports_follow_old_names_and_no_label_is_of_a_class_that_is
         tx.annotations.add_labels(world.project.id, world.bob.id, [(second, "owl"), (third, "wren")], "import-", NOW)
         assert {tx.samples.get(one).class_name for one in (second, third)} == {"barn owl"}
         assert tx.samples.class_counts(world.project.id) == {"barn owl": 2}
-        with pytest.raises(InvalidInputError, match="not a class"):
-            sample = tx.samples.get(first)
-            tx.samples.set_label(sample, "wren", votes=1, annotation_id=1, state=SampleState.LABELLED, now=NOW)
+    with pytest.raises(InvalidInputError, match="not a class"), world.store.write() as tx:
+        sample = tx.samples.get(first)
+        tx.samples.set_label(sample, "wren", votes=1, annotation_id=1, state=SampleState.LABELLED, now=NOW)
+    with world.store.write() as tx:
         tx.classes.retire(owl, LATER)
         with pytest.raises(InvalidInputError, match="'wren' is not a class of the project"):
             world.answer(tx, first, world.bob, "wren")

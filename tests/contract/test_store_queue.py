@@ -83,11 +83,10 @@ class TestSelections:
             tx.queue.set_selection_state(selection.id, SelectionState.OPEN)
 
     def test_unknown_rounds_and_selections(self, world: World) -> None:
-        with world.store.write() as tx:
-            with pytest.raises(NotFoundError):
-                tx.queue.add_selections(999, [])
-            with pytest.raises(NotFoundError):
-                tx.queue.set_selection_state(999, SelectionState.DONE)
+        with world.store.write() as tx, pytest.raises(NotFoundError):
+            tx.queue.add_selections(999, [])
+        with pytest.raises(NotFoundError), world.store.write() as tx:
+            tx.queue.set_selection_state(999, SelectionState.DONE)
 
     def test_retiring_spares_held_and_evaluation_samples_and_the_new_round(self, world: World) -> None:
         held, waiting, done, newer = world.add_samples(4)
@@ -355,8 +354,9 @@ class TestLeases:
             old, renewed = world.lease(tx, world.ann, 2)
             tx.queue.set_assignment(renewed.id, AssignmentState.OPEN, expires_at=NOW + 2 * LEASE)
             assert tx.queue.expire(NOW + LEASE - timedelta(microseconds=1)) == 0
-            assert tx.queue.expire(NOW + LEASE, project_id=999) == 0
-            assert tx.queue.expire(NOW + LEASE, project_id=world.project.id) == 1
+            tx.queue.expire_in(999, NOW + LEASE)
+            assert tx.queue.get_assignment(old.id).state is AssignmentState.OPEN
+            tx.queue.expire_in(world.project.id, NOW + LEASE)
             assert tx.queue.get_assignment(old.id).state is AssignmentState.EXPIRED
             found = tx.queue.get_assignment(renewed.id)
             assert found == replace(renewed, lease_expires_at=NOW + 2 * LEASE)

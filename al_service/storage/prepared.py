@@ -1,0 +1,221 @@
+"""Statements of the hot path, made once for each kind of database and then given straight to its driver.
+
+SQLAlchemy writes them, and its types convert what goes in and what comes out, exactly as in `connection.execute`. What
+is left out is its work on every single run: finding the compiled statement, a context, a result with a cursor of its
+own. For the short look-ups of the queue that work takes several times as long as the database does.
+
+On PostgreSQL each answer waited for costs as much again. What needs no answer waits for the next statement and goes in
+one message with it (`change_later`); `send_waiting` does so before a commit and before SQLAlchemy's own statements.
+"""
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine import Dialect
+
+from al_service.storage.failures import raise_own
+
+#: In `connection.info`: what waits for the next statement.
+WAITING = "al_waiting"
+
+Converter = Callable[[Any], Any]
+
+
+class Prepared:
+    """A statement with a fixed text; its parameters are named by `sa.bindparam`.
+
+    Args:
+        statement: a SELECT, or an INSERT, UPDATE or DELETE with or without RETURNING. What it returns must have
+            different names.
+        columns: of an INSERT without values: the columns that it fills, which are then its parameters.
+
+    Example:
+        >>> from al_service.storage.schema import users
+        >>> by_id = Prepared(sa.select(users.c.name).where(users.c.id == sa.bindparam("wanted")))
+        >>> with sa.create_engine("sqlite://").connect() as connection:
+        ...     _ = connection.exec_driver_sql("CREATE TABLE users (id INTEGER, name TEXT)")
+        ...     _ = connection.exec_driver_sql("INSERT INTO users VALUES (7, 'mia')")
+        ...     by_id.rows(connection, {"wanted": 7})[0].name
+        'mia'
+    """
+
+    def __init__(self, statement: "sa.Select[Any] | sa.UpdateBase", *, columns: Sequence[str] | None = None) -> None:
+        self.statement = statement
+        self._columns = columns
+        self._compiled: dict[str, _Compiled] = {}
+
+    def rows(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[Any]:
+        """All rows, as named tuples.
+
+        Raises:
+            AlServiceError: what `storage.failures` makes of the driver's errors.
+        """
+        compiled = self._for(connection)
+        return compiled.rows(self._run(connection, compiled, values))
+
+    def row(self, connection: sa.Connection, values: Mapping[str, Any]) -> Any | None:
+        """The first row, or None."""
+        return next(iter(self.rows(connection, values)), None)
+
+    def change(self, connection: sa.Connection, values: Mapping[str, Any]) -> int:
+        """How many rows it changed."""
+        return int(self._run(connection, self._for(connection), values).rowcount)
+
+    def change_later(
+        self, connection: sa.Connection, values: Mapping[str, Any], *, missing: Callable[[], Exception] | None = None
+    ) -> None:
+        """Change rows before the next statement of this transaction, or before it commits.
+
+        Args:
+            missing: what to raise then if no row was there to be changed.
+        """
+        compiled = self._for(connection)
+        if not compiled.is_postgres:
+            _check(self._run(connection, compiled, values), missing)
+            return
+        given = self._hear(connection, compiled, values)
+        connection.info.setdefault(WAITING, []).append(_Waiting(compiled, given, missing))
+
+    def _for(self, connection: sa.Connection) -> "_Compiled":
+        dialect = connection.dialect
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = _Compiled(self.statement, self._columns, dialect)
+        return compiled
+
+    def _run(self, connection: sa.Connection, compiled: "_Compiled", values: Mapping[str, Any]) -> Any:
+        waiting = connection.info.pop(WAITING, None)
+        given = self._hear(connection, compiled, values)
+        try:
+            if waiting is not None:
+                return _send([*waiting, _Waiting(compiled, given)], connection)
+            return compiled.execute(connection.connection.driver_connection, compiled.text, given)
+        except (compiled.driver_error, OverflowError) as error:
+            raise_own(error, connection)
+
+    @staticmethod
+    def _hear(connection: sa.Connection, compiled: "_Compiled", values: Mapping[str, Any]) -> list[Any]:
+        given = compiled.parameters(values)
+        # Whoever counts statements or writes them down hears of these as well.
+        for listener in connection.dispatch.before_cursor_execute:
+            listener(connection, None, compiled.text, given, None, False)
+        return given
+
+
+def send_waiting(connection: sa.Connection) -> None:
+    """Run what waits for the next statement; raises what is missing."""
+    waiting = connection.info.pop(WAITING, None)
+    if waiting is None:
+        return
+    try:
+        _send(waiting, connection)
+    except waiting[0].compiled.driver_error as error:
+        raise_own(error, connection)
+
+
+def forget_waiting(connection: sa.Connection) -> None:
+    """The transaction is given up, and with it what still waits; a lost connection took that along."""
+    if not connection.invalidated:
+        connection.info.pop(WAITING, None)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A statement with its values that needs no answer before the next one."""
+
+    compiled: "_Compiled"
+    given: list[Any]
+    missing: Callable[[], Exception] | None = None
+
+
+def _send(statements: Sequence[_Waiting], connection: sa.Connection) -> Any:
+    """All of them in one message; the last one's cursor."""
+    driver: Any = connection.connection.driver_connection
+    with driver.pipeline():
+        cursors = [one.compiled.execute(driver, one.compiled.text, one.given) for one in statements]
+    for one, cursor in zip(statements, cursors, strict=True):
+        _check(cursor, one.missing)
+    return cursors[-1]
+
+
+def _check(cursor: Any, missing: Callable[[], Exception] | None) -> None:
+    if missing is not None and cursor.rowcount == 0:
+        raise missing()
+
+
+class _Compiled:
+    """A statement for one driver: its text, and what converts values on their way in and out."""
+
+    def __init__(
+        self, statement: "sa.Select[Any] | sa.UpdateBase", columns: Sequence[str] | None, dialect: Dialect
+    ) -> None:
+        self.is_postgres = is_postgres = dialect.name == "postgresql"
+        self.driver_error: type[Exception] = dialect.loaded_dbapi.Error
+        # Numbered parameters: psycopg would take a text with named ones apart again at every run.
+        writer: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar") if is_postgres else dialect  # type: ignore[no-untyped-call]
+        options = {"render_postcompile": True}
+        compiled: Any = statement.compile(dialect=writer, column_keys=columns, compile_kwargs=options)
+        self.text: str = compiled.string
+        self.execute = _on_postgres(dialect) if is_postgres else _on_sqlite
+        self._into = [_parameter(name, compiled, dialect) for name in compiled.positiontup or ()]
+        self._returned = statement.exported_columns
+        self._dialect = dialect
+        self._make: Callable[[Sequence[Any]], Any] | None = None
+
+    def parameters(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values in the order of the text."""
+        return [
+            fixed if name is None else values[name] if convert is None else convert(values[name])
+            for name, fixed, convert in self._into
+        ]
+
+    def rows(self, cursor: Any) -> list[Any]:
+        """What the driver found, as named tuples."""
+        if self._make is None:
+            self._make = self._row_maker([column[1] for column in cursor.description])
+        return list(map(self._make, cursor.fetchall()))
+
+    def _row_maker(self, driver_types: Sequence[Any]) -> Callable[[Sequence[Any]], Any]:
+        names: Any = self._returned.keys()
+        kind: Any = namedtuple("Row", names)  # type: ignore[misc]
+        converters = [
+            (at, column.type.dialect_impl(self._dialect).result_processor(self._dialect, driver_type))
+            for at, (column, driver_type) in enumerate(zip(self._returned, driver_types, strict=True))
+        ]
+        out = [(at, convert) for at, convert in converters if convert is not None]
+
+        def row(values: Sequence[Any]) -> Any:
+            if out:
+                values = list(values)
+                for at, convert in out:
+                    values[at] = convert(values[at])
+            return kind._make(values)
+
+        return row
+
+
+def _parameter(name: str, compiled: Any, dialect: Dialect) -> tuple[str | None, Any, Converter | None]:
+    """Name, value and converter of one parameter; one whose value stands in the statement is converted here, once."""
+    bind = compiled.binds[name]
+    convert = bind.type.dialect_impl(dialect).bind_processor(dialect)
+    if bind.required:
+        return name, None, convert
+    value = compiled.params[name]
+    return None, value if convert is None else convert(value), None
+
+
+def _on_sqlite(driver: Any, text: str, given: Sequence[Any]) -> Any:
+    return driver.execute(text, given)
+
+
+def _on_postgres(dialect: Dialect) -> Callable[[Any, str, Sequence[Any]], Any]:
+    raw_cursor: Any = getattr(dialect.dbapi, "RawCursor")  # noqa: B009 (psycopg's own; other drivers have none)
+
+    def execute(driver: Any, text: str, given: Sequence[Any]) -> Any:
+        return raw_cursor(driver).execute(text, given, prepare=True)
+
+    return execute
