@@ -5,8 +5,8 @@ JSON_PATHS the pages keep their own look.
 """
 
 import logging
+import os
 import re
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,7 +122,7 @@ def request_id() -> str:
     """This request's id: the caller's X-Request-Id when it is a plain word, else a new one."""
     if "request_id" not in g:
         given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else uuid.uuid4().hex
+        g.request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else os.urandom(16).hex()
     return str(g.request_id)
 
 

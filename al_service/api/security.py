@@ -1,6 +1,8 @@
 """What protects browsers: headers on every response, and CSRF tokens, which Flask-WTF makes, signs and checks."""
 
-from flask import Flask, Response
+from functools import lru_cache
+
+from flask import Flask, Response, current_app, session
 from flask_wtf.csrf import ValidationError, generate_csrf, validate_csrf
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -28,6 +30,9 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+#: What Flask-WTF calls the session's token in the session.
+CSRF_FIELD = "csrf_token"
+TOKENS_REMEMBERED = 4096
 #: Sent where cookies are for https only: browsers then ask this host by https for a year, whatever a link says.
 HTTPS_ONLY = ("Strict-Transport-Security", "max-age=31536000")
 
@@ -42,17 +47,24 @@ def install(app: Flask, settings: Settings) -> None:
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
     headers = [*HEADERS.items(), *([HTTPS_ONLY] if settings.session_cookie_secure else [])]
+    by_key = [(name.lower(), (name, value)) for name, value in headers]
 
     @app.after_request
     def with_headers(response: Response) -> Response:
-        for name, value in headers:
-            response.headers.setdefault(name, value)
+        there = {name.lower() for name, _ in response.headers}
+        response.headers.extend([header for key, header in by_key if key not in there])
         return response
 
 
 def csrf_token() -> str:
     """The token of this session, made if there is none yet."""
     return str(generate_csrf())
+
+
+@lru_cache(maxsize=TOKENS_REMEMBERED)
+def _check(_secret_key: str, _own: str | None, token: str | None) -> None:
+    """Raises ValidationError. A token of this session that was good once is good as long as the session."""
+    validate_csrf(token)
 
 
 def check_csrf(token: str | None) -> None:
@@ -62,6 +74,6 @@ def check_csrf(token: str | None) -> None:
         CsrfFailedError: it is missing, damaged or another session's.
     """
     try:
-        validate_csrf(token)
+        _check(str(current_app.secret_key), session.get(CSRF_FIELD), token)
     except (ValidationError, UnicodeError) as error:
         raise CsrfFailedError(f"{error} Send the csrf_token of GET /api/v1/me as X-CSRF-Token.") from error

@@ -7,12 +7,17 @@ signing out are stored until such a cookie would be too old anyway; open session
 
 import hashlib
 import secrets
+import time
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
 
-from flask import Flask, Response, request, session
-from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask import Flask, Request, Response, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, current_user, login_user
+from itsdangerous import BadSignature
 
 from al_service.api.answers import SessionAnswer, UserFields
 from al_service.api.known_browsers import cookie_for, find_browser
@@ -27,6 +32,7 @@ from al_service.loop.services import Services
 from al_service.settings import Settings
 
 COOKIE_NAME = "al_session"
+COOKIES_REMEMBERED = 4096
 #: The cookie is signed anew at most this often.
 RENEW_AFTER = timedelta(hours=1)
 RENEWED_AT = "renewed_at"
@@ -75,7 +81,33 @@ class Caller:
 
 
 class SessionCookies(SecureCookieSessionInterface):
-    """Flask's signed cookies, but images that browsers keep for good do not vary by cookie."""
+    """Flask's signed cookies, but images that browsers keep for good do not vary by cookie, and a cookie that came
+    before is not taken apart again: its signature stays good, only its age is looked at each time.
+    """
+
+    def __init__(self) -> None:
+        self._opened = lru_cache(maxsize=COOKIES_REMEMBERED)(self._open)
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """As in Flask."""
+        text = request.cookies.get(self.get_cookie_name(app))
+        if not text:
+            return self.session_class()
+        try:
+            values, signed_at = self._opened(app, str(app.secret_key), text)
+        except BadSignature:
+            return self.session_class()
+        age_s = time.time() - signed_at.timestamp()
+        is_good = 0 <= age_s <= app.permanent_session_lifetime.total_seconds()
+        # A copy: what this request changes is its own.
+        return self.session_class(deepcopy(values) if is_good else None)
+
+    def _open(self, app: Flask, _secret_key: str, text: str) -> tuple[dict[str, Any], datetime]:
+        serializer = self.get_signing_serializer(app)
+        if serializer is None:
+            raise BadSignature("sessions need a secret key")
+        values, signed_at = serializer.loads(text, return_timestamp=True)
+        return values, signed_at
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """As in Flask, unless the response is such an image and the session has not changed."""

@@ -111,7 +111,8 @@ class Annotations:
             ClientKeyReusedError: the key belongs to another answer.
         """
         now = self._clock()
-        with self._store.write() as tx:
+
+        def store(tx: Transaction) -> Stored:
             asked = _asked(tx, assignment_id, answer.class_name)
             assignment, sample = asked.assignment, asked.assignment.sample
             check_own(assignment, user)
@@ -128,6 +129,8 @@ class Annotations:
                 answers = [annotation] if asked.is_first else tx.annotations.active_of_sample(sample.id)
                 settle(tx, sample, assignment.selection, annotation, answers, now)
             return Stored(annotation, is_new, tx.rounds.asking(sample.project_id))
+
+        return self._store.write_together(store)
 
     def undo(self, annotation_id: int, user: User) -> tuple[Annotation, Assignment | None]:
         """Take an answer back (own ones; reviewers anyone's): the undo row, and a fresh lease on the sample for its

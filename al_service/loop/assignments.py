@@ -61,14 +61,16 @@ class Assignments:
         if not 1 <= count <= COUNT_MAX:
             raise InvalidInputError(f"count={count} is outside 1..{COUNT_MAX}", count=count)
         now = self._clock()
-        with self._store.write() as tx:
+
+        def lease(tx: Transaction) -> Lease:
             project = locked_project(tx, project_name)
             tx.queue.expire_in(project.id, now)
             held = self._renew_held(tx, project, user, now)[:count]
             offers = _free_for(tx, project, user, count - len(held), beside=held if look_alike else None)
             held += tx.queue.add_assignments(offers, user.id, now + self._ttl, now)
-            reason = None if held else why_empty(tx, project, user)
-        return Lease(project, tuple(held), reason)
+            return Lease(project, tuple(held), None if held else why_empty(tx, project, user))
+
+        return self._store.write_together(lease)
 
     def _renew_held(self, tx: Transaction, project: Project, user: User, now: datetime) -> list[Assignment]:
         """What this person holds; all of it for the full time again, once any of it has used up a third."""

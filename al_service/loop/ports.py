@@ -6,9 +6,9 @@ Reads inside it see its own writes. Keep it short: no image, no network, no math
 Contract tests: tests/contract/test_store.py (both databases), tests/contract/test_job_queue.py (both queues).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from al_service.domain.records import (
     Job,
@@ -17,6 +17,8 @@ from al_service.loop.project_ports import AccountRows, ClassRows, InvitationRows
 from al_service.loop.queue_ports import LaneRows, PeopleRows, QueueRows, SkillRows
 from al_service.loop.round_ports import JobRows, ModelRows, RoundRows
 from al_service.loop.sample_ports import AnnotationRows, ExampleRows, ReviewListRows, SampleRows
+
+T = TypeVar("T")
 
 
 class Transaction(Protocol):
@@ -70,6 +72,11 @@ class Store(Protocol):
 
         Raises:
             UnavailableError: the database does not answer or stays locked."""
+
+    def write_together(self, work: Callable[[Transaction], T]) -> T:
+        """Do short work in a write transaction that it may share with that of other threads; what it gives, once it is
+        committed and on disk. The work only reads and writes through the transaction: it may be taken back and done
+        again."""
 
     def check(self) -> str:
         """A word about the database (dialect, version, migration); raises UnavailableError when it does not answer."""

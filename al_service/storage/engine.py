@@ -65,7 +65,14 @@ def create_engines(url: str, *, pool_size: int) -> Engines:
 
 def _pooled(url: sa.URL, pool_size: int, **more: Any) -> sa.Engine:
     return sa.create_engine(
-        url, pool_size=pool_size, max_overflow=0, pool_timeout=BUSY_TIMEOUT_S, json_serializer=json_text, **more
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=BUSY_TIMEOUT_S,
+        # The connection used last has its pages, and its plans, at hand; SQLite's others would read theirs again.
+        pool_use_lifo=True,
+        json_serializer=json_text,
+        **more,
     )
 
 
@@ -148,8 +155,10 @@ def _postgres_engines(url: sa.URL, pool_size: int) -> Engines:
     return Engines(name, writer, reader, looker, False)
 
 
-def _before_own_statement(connection: sa.Connection, *_: Any) -> None:
-    send_waiting(connection)
+def _before_own_statement(connection: sa.Connection, cursor: Any, *_: Any) -> None:
+    # A prepared statement, which is told of without a cursor, sends what waits together with itself.
+    if cursor is not None:
+        send_waiting(connection)
 
 
 def _postgres_connected(connection: Any, _record: object) -> None:

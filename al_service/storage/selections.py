@@ -82,8 +82,8 @@ def _has_answer(*kinds: AnnotationKind) -> "sa.ColumnElement[bool]":
 
 
 def _found(few: "sa.Select[Any]") -> "sa.ColumnElement[bool]":
-    """Whether there is such an answer, looked up for each selection: of an EXISTS, PostgreSQL may make a join that reads
-    everything the person ever answered.
+    """Whether there is such an answer, looked up for each selection: PostgreSQL may turn an EXISTS into a join that
+    reads everything the person ever answered.
     """
     return few.limit(1).correlate(selections).scalar_subquery().is_not(None)
 
@@ -142,8 +142,8 @@ def _offered(*parts: "sa.Select[Any]", limit: "sa.ColumnElement[Any]" = LIMIT) -
         for at, part in enumerate(parts)
     ]
     few = (sa.union_all(*placed) if len(placed) > 1 else placed[0]).cte("chosen")
-    # PostgreSQL believes that finding them is so dear that reading all samples for them does not matter any more, unless
-    # it plans the two apart.
+    # PostgreSQL believes that finding them is so dear that reading all samples for them does not matter any more,
+    # unless it plans the two apart.
     few = few.prefix_with("MATERIALIZED", dialect="postgresql")
     offered = sa.select(few, *SAMPLE_COLUMNS).select_from(
         few.join(SAMPLE_WITH_CLASS, samples.c.id == few.c.selection_sample_id)

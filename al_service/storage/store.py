@@ -2,8 +2,9 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -13,6 +14,7 @@ from al_service.storage.class_changes import SqlClassRows
 from al_service.storage.engine import BUSY_TIMEOUT_S, Engines, checkout, create_engines
 from al_service.storage.examples import SqlExampleRows
 from al_service.storage.failures import DatabaseConflictError, DatabaseUnavailableError
+from al_service.storage.group_commit import GroupCommit
 from al_service.storage.invitations import SqlInvitationRows
 from al_service.storage.jobs import SqlJobRows
 from al_service.storage.lanes import SqlLaneRows
@@ -26,6 +28,8 @@ from al_service.storage.review_list import SqlReviewListRows
 from al_service.storage.rounds import SqlRoundRows
 from al_service.storage.samples import SqlSampleRows
 from al_service.storage.skills import SqlSkillRows
+
+T = TypeVar("T")
 
 
 class SqlTransaction:
@@ -65,6 +69,7 @@ class SqlStore:
         self._inherited: list[Engines] = []
         self._engines = create_engines(url, pool_size=pool_size)
         self._turn = _WriterTurn()
+        self._group = GroupCommit(self.write)
 
     @contextmanager
     def read(self) -> Iterator[SqlTransaction]:
@@ -98,6 +103,19 @@ class SqlStore:
         """
         with self._writing() as connection:
             yield SqlTransaction(connection)
+
+    def write_together(self, work: Callable[[SqlTransaction], T]) -> T:
+        """Do short work in a write transaction that it may share with that of other threads; what it gives, once it is
+        committed and on disk.
+
+        Args:
+            work: does nothing but read and write through the transaction; it may be taken back and done again.
+
+        Raises:
+            What the work raises, and what `write` raises.
+        """
+        self._own_engines()
+        return self._group.run(work)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -143,6 +161,7 @@ class SqlStore:
             self._inherited.append(self._engines)
             self._engines = create_engines(self._url, pool_size=self._pool_size)
             self._turn = _WriterTurn()
+            self._group = GroupCommit(self.write)
             self._process_id = os.getpid()
         return self._engines
 
