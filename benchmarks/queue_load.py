@@ -101,6 +101,9 @@ def turn_order(server: Server, name: str, number: int, size: Size) -> Order:
         return replace(order, seconds=size.peer_seconds)
     if name == LARGE and number == max(size.labelers):
         return replace(order, seconds=TURN_MAX_S, answers=size.answers // size.turns, warm_up_s=0.0)
+    if name == SMALL:
+        # It has to last for all turns.
+        return replace(order, seconds=size.seconds, answers=size.small // (size.turns * len(size.labelers)))
     return replace(order, seconds=size.seconds)
 
 

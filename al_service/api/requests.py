@@ -257,7 +257,7 @@ class ReviewQuery(Query):
     """Which samples to look through; filters narrow each other, and without any it is everything with an answer."""
 
     kind: ReviewKind = Field(
-        ReviewKind.ANSWERED, description="answered, labelled, disputed, reviewed, flagged, skipped or gold"
+        ReviewKind.ANSWERED, description="answered, labelled, disputed, suspicious, reviewed, flagged, skipped or gold"
     )
     class_name: str | None = Field(None, description="what is believed")
     annotator: str | None = Field(None, description="who gave an answer")

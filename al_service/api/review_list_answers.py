@@ -57,8 +57,8 @@ class ReviewFields(Answer):
 class FacetFields(Answer):
     """What there is to filter by.
 
-    counts: samples of each kind but `answered`; those of disputed, reviewed and gold go up to count_max + 1, which says
-    "more than count_max". people: who gave answers. last_round: number of the newest round.
+    counts: samples of each kind but `answered` and `suspicious`; those of disputed, reviewed and gold go up to
+    count_max + 1, which says "more than count_max". people: who gave answers. last_round: number of the newest round.
     """
 
     counts: dict[str, int]

@@ -317,12 +317,14 @@ class Asked:
     Attributes:
         class_id, class_name: what the name in the answer means today; None when it means no class, or none was named.
         is_first: nobody has ever answered the sample, not even with an answer that was taken back.
+        annotation_id: kept for the answer, where the database gives ids ahead and knows that the key is a new one.
     """
 
     assignment: Assignment
     class_id: int | None
     class_name: str | None
     is_first: bool
+    annotation_id: int | None = None
 
 
 @dataclass(frozen=True)

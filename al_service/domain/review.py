@@ -12,19 +12,23 @@ class ReviewKind(StrEnum):
     """Which samples.
 
     answered: anybody said anything of them; labelled: believed to be of a class; disputed: the votes of different
-    people differ and no reviewer has decided yet; reviewed: a reviewer has decided; flagged, skipped: set aside;
-    gold: known for sure. The most disputed come first; in all other lists what changed last.
+    people differ and no reviewer has decided yet; suspicious: the model was sure (SURE) of another class than people
+    named, and no reviewer has decided yet; reviewed: a reviewer has decided; flagged, skipped: set aside; gold: known
+    for sure. The most disputed come first; in all other lists what changed last.
     """
 
     ANSWERED = "answered"
     LABELLED = "labelled"
     DISPUTED = "disputed"
+    SUSPICIOUS = "suspicious"
     REVIEWED = "reviewed"
     FLAGGED = "flagged"
     SKIPPED = "skipped"
     GOLD = "gold"
 
 
+#: The chance that a model gives the class that it is sure of, at least.
+SURE = 0.8
 #: No list is counted further than this.
 COUNT_MAX = 1000
 #: Where a page ends: what its list goes by. (dissent, sample id) where it is disputed, else an annotation or sample id.

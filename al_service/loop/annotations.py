@@ -113,7 +113,7 @@ class Annotations:
         now = self._clock()
 
         def store(tx: Transaction) -> Stored:
-            asked = _asked(tx, assignment_id, answer.class_name)
+            asked = _asked(tx, assignment_id, user, answer)
             assignment, sample = asked.assignment, asked.assignment.sample
             check_own(assignment, user)
             annotation = _add(tx, asked, user, answer, now)
@@ -209,16 +209,18 @@ def _add(tx: Transaction, asked: Asked, user: User, answer: Answer, now: datetim
     if answer.class_name is not None and asked.class_id is None:
         return None
     new = _new_annotation(asked, user, answer, now)
+    if asked.annotation_id is not None:
+        return tx.annotations.add_as(asked.annotation_id, new, asked.class_id, now)
     return tx.annotations.add_if_new(new, asked.class_id, now)
 
 
-def _asked(tx: Transaction, assignment_id: int, class_name: str | None) -> Asked:
+def _asked(tx: Transaction, assignment_id: int, user: User, answer: Answer) -> Asked:
     """What the answer rests on; a class is found by its exact name, or else by one that looks the same."""
-    asked = tx.queue.asked(assignment_id, class_name)
-    if class_name is None or asked.class_id is not None:
+    asked = tx.queue.asked(assignment_id, user.id, answer.class_name, answer.client_key)
+    if answer.class_name is None or asked.class_id is not None:
         return asked
-    meant = tx.projects.class_book(asked.assignment.sample.project_id).meant(class_name)
-    return asked if meant is None else tx.queue.asked(assignment_id, meant.name)
+    meant = tx.projects.class_book(asked.assignment.sample.project_id).meant(answer.class_name)
+    return asked if meant is None else tx.queue.asked(assignment_id, user.id, meant.name, answer.client_key)
 
 
 def _same_answer(tx: Transaction, asked: Asked, user: User, answer: Answer) -> Annotation:

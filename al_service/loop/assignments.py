@@ -63,18 +63,19 @@ class Assignments:
         now = self._clock()
 
         def lease(tx: Transaction) -> Lease:
-            project = locked_project(tx, project_name)
-            tx.queue.expire_in(project.id, now)
-            held = self._renew_held(tx, project, user, now)[:count]
+            found, held = tx.queue.begin_lease(project_name, user.id, now)
+            project = _active(tx, found, project_name)
+            held = self._renewed(tx, project, user, held, now)[:count]
             offers = _free_for(tx, project, user, count - len(held), beside=held if look_alike else None)
             held += tx.queue.add_assignments(offers, user.id, now + self._ttl, now)
             return Lease(project, tuple(held), None if held else why_empty(tx, project, user))
 
         return self._store.write_together(lease)
 
-    def _renew_held(self, tx: Transaction, project: Project, user: User, now: datetime) -> list[Assignment]:
+    def _renewed(
+        self, tx: Transaction, project: Project, user: User, held: list[Assignment], now: datetime
+    ) -> list[Assignment]:
         """What this person holds; all of it for the full time again, once any of it has used up a third."""
-        held = tx.queue.open_assignments_of_user(project.id, user.id)
         if all(lease.lease_expires_at > now + self._ttl * (1 - RENEWED_AFTER) for lease in held):
             return held
         tx.queue.extend_assignments(project.id, user.id, now + self._ttl)

@@ -14,6 +14,7 @@ from al_service.domain.records import (
     Likely,
     Offer,
     PersonWork,
+    Project,
     Sample,
     Selection,
     SuggestionCount,
@@ -107,8 +108,13 @@ class QueueRows(Protocol):
     def get_assignment(self, assignment_id: int) -> Assignment:
         """The assignment, or NotFoundError."""
 
-    def asked(self, assignment_id: int, class_name: str | None) -> Asked:
-        """What an answer to this assignment rests on, read after taking its project's lock; or NotFoundError."""
+    def begin_lease(self, project_name: str, user_id: int, now: datetime) -> tuple[Project | None, list[Assignment]]:
+        """Take the project's lock and end what is over in it; then the project, or None, and the leases that this
+        person holds in it, oldest first."""
+
+    def asked(self, assignment_id: int, user_id: int, class_name: str | None, client_key: str) -> Asked:
+        """What an answer of this person to this assignment, under that key, rests on, read after taking its project's
+        lock; or NotFoundError."""
 
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""

@@ -137,8 +137,14 @@ class Reviews:
 
 
 def locked_sample(tx: Transaction, sample_id: int, *, evaluation: bool) -> Sample:
-    """The sample, read after taking its project's lock; NotFoundError where this person may not know of it."""
-    tx.projects.lock(tx.samples.get(sample_id).project_id)
+    """The sample, read after taking its project's lock; NotFoundError where this person may not know of it, or where
+    its project is archived.
+    """
+    project_id = tx.samples.get(sample_id).project_id
+    tx.projects.lock(project_id)
+    project = tx.projects.get(project_id)
+    if project.archived_at is not None:
+        raise NotFoundError(f"project {project.name!r} is archived; nothing about its images changes any more")
     sample = tx.samples.get(sample_id)
     if sample.split is Split.EVALUATION and not evaluation:
         raise NotFoundError(f"no sample with id {sample_id}", sample=sample_id)

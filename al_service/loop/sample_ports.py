@@ -116,6 +116,9 @@ class AnnotationRows(Protocol):
         knows the id of the class.
         """
 
+    def add_as(self, annotation_id: int, annotation: NewAnnotation, class_id: int | None, now: datetime) -> Annotation:
+        """As `add_if_new`, under an id that was kept for it with the knowledge that its key is new (`Asked`)."""
+
     def add_labels(
         self, project_id: int, user_id: int, labels: Sequence[tuple[int, str]], client_key_prefix: str, now: datetime
     ) -> None:

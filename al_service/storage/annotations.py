@@ -7,6 +7,7 @@ project first, so that its ids become visible in order and a round's watermark c
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -56,6 +57,8 @@ ADD_ON_SQLITE, ADD_ON_POSTGRES = (
     Prepared(insert(annotations).on_conflict_do_nothing().returning(annotations.c.id), columns=FILLED)
     for insert in (sqlite.insert, postgresql.insert)
 )
+#: With an id that PostgreSQL's sequence gave before.
+ADD_AS = Prepared(postgresql.insert(annotations).on_conflict_do_nothing(), columns=[*FILLED, "id"])
 
 
 class SqlAnnotationRows:
@@ -80,15 +83,15 @@ class SqlAnnotationRows:
         """Append; None when (user, client_key) or undoes_id is there already. The caller has locked the project and
         knows the id of the class.
         """
-        _check_kind(annotation, class_id)
-        fields = {name: getattr(annotation, name) for name in NewAnnotation.__dataclass_fields__}
-        values = {**fields, "class_id": class_id, "is_import": False, "created_at": now}
-        del values["class_name"]
         statement = ADD_ON_POSTGRES if is_postgres(self._connection) else ADD_ON_SQLITE
-        row = statement.row(self._connection, values)
-        if row is None:
-            return None
-        return Annotation(id=row.id, is_undone=False, created_at=now.astimezone(UTC), **fields)
+        row = statement.row(self._connection, _values(annotation, class_id, now))
+        return None if row is None else _added(row.id, annotation, now)
+
+    def add_as(self, annotation_id: int, annotation: NewAnnotation, class_id: int | None, now: datetime) -> Annotation:
+        """As `add_if_new`, under an id that was kept for it with the knowledge that its key is new (`Asked`)."""
+        values = _values(annotation, class_id, now) | {"id": annotation_id}
+        ADD_AS.change_later(self._connection, values, missing=partial(self._collision, annotation))
+        return _added(annotation_id, annotation, now)
 
     def _collision(self, annotation: NewAnnotation) -> ConflictError:
         known = self.find_by_key(annotation.user_id, annotation.client_key)
@@ -230,6 +233,22 @@ class SqlAnnotationRows:
             sa.text(PEOPLES_LABELS),
         )
         return self._connection.execute(statement).scalar_one()
+
+
+def _values(annotation: NewAnnotation, class_id: int | None, now: datetime) -> dict[str, Any]:
+    """The columns of a new row, without its id."""
+    _check_kind(annotation, class_id)
+    values = {**_fields(annotation), "class_id": class_id, "is_import": False, "created_at": now}
+    del values["class_name"]
+    return values
+
+
+def _added(annotation_id: int, annotation: NewAnnotation, now: datetime) -> Annotation:
+    return Annotation(id=annotation_id, is_undone=False, created_at=now.astimezone(UTC), **_fields(annotation))
+
+
+def _fields(annotation: NewAnnotation) -> dict[str, Any]:
+    return {name: getattr(annotation, name) for name in NewAnnotation.__dataclass_fields__}
 
 
 def _check_kind(annotation: NewAnnotation, class_id: int | None) -> None:

@@ -5,7 +5,8 @@ is left out is its work on every single run: finding the compiled statement, a c
 own. For the short look-ups of the queue that work takes several times as long as the database does.
 
 On PostgreSQL each answer waited for costs as much again. What needs no answer waits for the next statement and goes in
-one message with it (`change_later`); `send_waiting` does so before a commit and before SQLAlchemy's own statements.
+one message with it (`change_later`, `rows_later`); `send_waiting` does so before a commit and before SQLAlchemy's own
+statements.
 """
 
 from collections import namedtuple
@@ -73,12 +74,33 @@ class Prepared:
         Args:
             missing: what to raise then if no row was there to be changed.
         """
+
+        def check(cursor: Any) -> None:
+            if missing is not None and cursor.rowcount == 0:
+                raise missing()
+
+        self._later(connection, values, check)
+
+    def rows_later(self, connection: sa.Connection, values: Mapping[str, Any]) -> Callable[[], list[Any]]:
+        """As `rows`, sent together with the next statement, or when the rows are asked for."""
+        compiled = self._for(connection)
+        found: list[list[Any]] = []
+        self._later(connection, values, lambda cursor: found.append(compiled.rows(cursor)))
+
+        def rows() -> list[Any]:
+            if not found:
+                send_waiting(connection)
+            return found[0]
+
+        return rows
+
+    def _later(self, connection: sa.Connection, values: Mapping[str, Any], then: Callable[[Any], None]) -> None:
         compiled = self._for(connection)
         if not compiled.is_postgres:
-            _check(self._run(connection, compiled, values), missing)
+            then(self._run(connection, compiled, values))
             return
         given = self._hear(connection, compiled, values)
-        connection.info.setdefault(WAITING, []).append(_Waiting(compiled, given, missing))
+        connection.info.setdefault(WAITING, []).append(_Waiting(compiled, given, then))
 
     def _for(self, connection: sa.Connection) -> "_Compiled":
         dialect = connection.dialect
@@ -125,11 +147,11 @@ def forget_waiting(connection: sa.Connection) -> None:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A statement with its values that needs no answer before the next one."""
+    """A statement with its values that needs no answer before the next one, and what to do with its cursor then."""
 
     compiled: "_Compiled"
     given: list[Any]
-    missing: Callable[[], Exception] | None = None
+    then: Callable[[Any], None] | None = None
 
 
 def _send(statements: Sequence[_Waiting], connection: sa.Connection) -> Any:
@@ -138,13 +160,9 @@ def _send(statements: Sequence[_Waiting], connection: sa.Connection) -> Any:
     with driver.pipeline():
         cursors = [one.compiled.execute(driver, one.compiled.text, one.given) for one in statements]
     for one, cursor in zip(statements, cursors, strict=True):
-        _check(cursor, one.missing)
+        if one.then is not None:
+            one.then(cursor)
     return cursors[-1]
-
-
-def _check(cursor: Any, missing: Callable[[], Exception] | None) -> None:
-    if missing is not None and cursor.rowcount == 0:
-        raise missing()
 
 
 class _Compiled:

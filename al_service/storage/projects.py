@@ -59,11 +59,11 @@ class SqlProjectRows:
 
     def find(self, name: str) -> Project | None:
         """The project of that name (archived ones too), or None."""
-        return next(iter(_projects(BY_NAME.rows(self._connection, {"wanted": name}))), None)
+        return next(iter(projects_from(BY_NAME.rows(self._connection, {"wanted": name}))), None)
 
     def get(self, project_id: int) -> Project:
         """The project, or NotFoundError."""
-        found = _projects(self._connection.execute(WITH_CLASSES.where(projects.c.id == project_id)))
+        found = projects_from(self._connection.execute(WITH_CLASSES.where(projects.c.id == project_id)))
         if not found:
             raise NotFoundError(f"no project with id {project_id}", project=project_id)
         return found[0]
@@ -71,7 +71,7 @@ class SqlProjectRows:
     def all(self, *, archived: bool = False) -> list[Project]:
         """Projects by name (by code point, on both databases); archived ones only when asked."""
         wanted = WITH_CLASSES if archived else WITH_CLASSES.where(projects.c.archived_at.is_(None))
-        return sorted(_projects(self._connection.execute(wanted)), key=lambda project: project.name)
+        return sorted(projects_from(self._connection.execute(wanted)), key=lambda project: project.name)
 
     def find_locked(self, name: str) -> Project | None:
         """As `find`, read after taking the project's lock, so that nothing in it changes before the commit."""
@@ -122,7 +122,7 @@ class SqlProjectRows:
             raise NotFoundError(f"no project with id {project_id}", project=project_id)
 
 
-def _projects(rows: Iterable[Any]) -> list[Project]:
+def projects_from(rows: Iterable[Any]) -> list[Project]:
     """Projects from rows of WITH_CLASSES."""
     heads: dict[int, Any] = {}
     infos: dict[int, list[ClassInfo]] = {}

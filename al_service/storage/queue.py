@@ -8,13 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from al_service.domain.records import Asked, Assignment, Offer, Selection, SuggestionCount
+from al_service.domain.records import Asked, Assignment, Offer, Project, Selection, SuggestionCount
 from al_service.domain.states import AnnotationKind, AssignmentState
 from al_service.errors import ConflictError, NotFoundError
 from al_service.storage.annotations import CLASS_TODAY, NAMED, is_undone
 from al_service.storage.column_types import ID, UtcTime
 from al_service.storage.dialect import insert_into, is_postgres
 from al_service.storage.prepared import Prepared
+from al_service.storage.projects import BY_NAME, LOCK_BY_NAME, projects_from
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, get_sample, sample_from
 from al_service.storage.schema import (
     annotations,
@@ -67,12 +68,23 @@ def _class_said(column: "sa.Column[Any]") -> "sa.ScalarSelect[Any]":
 
 
 #: Parameters: wanted, class_name.
-ASKED = Prepared(
-    SELECT.add_columns(
-        _class_said(TODAY.c.id).label("named_class_id"),
-        _class_said(TODAY.c.name).label("named_class_name"),
-        (~sa.exists().where(annotations.c.sample_id == samples.c.id).correlate(samples)).label("is_first"),
-    ).where(assignments.c.id == sa.bindparam("wanted", type_=ID))
+ANSWER_SO_FAR = SELECT.add_columns(
+    _class_said(TODAY.c.id).label("named_class_id"),
+    _class_said(TODAY.c.name).label("named_class_name"),
+    (~sa.exists().where(annotations.c.sample_id == samples.c.id).correlate(samples)).label("is_first"),
+).where(assignments.c.id == sa.bindparam("wanted", type_=ID))
+ASKED = Prepared(ANSWER_SO_FAR)
+#: There the answer's own id comes first, so that nothing has to wait for it. Parameters: also in_hands_of, client_key.
+KNOWN = annotations.alias("known")
+ASKED_ON_POSTGRES = Prepared(
+    ANSWER_SO_FAR.add_columns(
+        sa.func.nextval(sa.func.pg_get_serial_sequence("annotations", "id")).label("next_id"),
+        sa.exists()
+        .where(
+            KNOWN.c.user_id == sa.bindparam("in_hands_of", type_=ID), KNOWN.c.client_key == sa.bindparam("client_key")
+        )
+        .label("is_known"),
+    )
 )
 #: On PostgreSQL, before `ASKED`. Parameter: wanted.
 LOCK_PROJECT_OF = Prepared(
@@ -100,13 +112,21 @@ HELD = Prepared(
         OPEN_LEASE,
     ).order_by(assignments.c.id)
 )
-#: Parameters: now, in_project.
+#: Parameters: now; in one project also in_project, or its name (wanted).
 EXPIRE = (
     sa.update(assignments)
     .where(OPEN_LEASE, assignments.c.lease_expires_at <= sa.bindparam("now", type_=UtcTime()))
     .values(state=AssignmentState.EXPIRED)
 )
 EXPIRE_IN_PROJECT = Prepared(EXPIRE.where(assignments.c.project_id == sa.bindparam("in_project", type_=ID)))
+OF_NAME = sa.select(projects.c.id).where(projects.c.name == sa.bindparam("wanted")).scalar_subquery()
+EXPIRE_BY_NAME = Prepared(EXPIRE.where(assignments.c.project_id == OF_NAME))
+#: Parameters: wanted, in_hands_of.
+HELD_BY_NAME = Prepared(
+    SELECT.where(
+        assignments.c.project_id == OF_NAME, assignments.c.user_id == sa.bindparam("in_hands_of", type_=ID), OPEN_LEASE
+    ).order_by(assignments.c.id)
+)
 
 
 @cache
@@ -201,14 +221,33 @@ class SqlQueueRows(SqlSelectionRows):
             raise _no_assignment(assignment_id)
         return _assignment(row)
 
-    def asked(self, assignment_id: int, class_name: str | None) -> Asked:
-        """What an answer to this assignment rests on, read after taking its project's lock; or NotFoundError."""
+    def asked(self, assignment_id: int, user_id: int, class_name: str | None, client_key: str) -> Asked:
+        """What an answer of this person to this assignment, under that key, rests on, read after taking its project's
+        lock; or NotFoundError.
+        """
+        values: dict[str, Any] = {"wanted": assignment_id, "class_name": class_name}
         if is_postgres(self._connection):
-            LOCK_PROJECT_OF.change_later(self._connection, {"wanted": assignment_id})
-        row = ASKED.row(self._connection, {"wanted": assignment_id, "class_name": class_name})
+            LOCK_PROJECT_OF.change_later(self._connection, values)
+            values |= {"in_hands_of": user_id, "client_key": client_key}
+            row = ASKED_ON_POSTGRES.row(self._connection, values)
+        else:
+            row = ASKED.row(self._connection, values)
         if row is None:
             raise _no_assignment(assignment_id)
-        return Asked(_assignment(row), row.named_class_id, row.named_class_name, bool(row.is_first))
+        next_id = row.next_id if is_postgres(self._connection) and not row.is_known else None
+        return Asked(_assignment(row), row.named_class_id, row.named_class_name, bool(row.is_first), next_id)
+
+    def begin_lease(self, project_name: str, user_id: int, now: datetime) -> tuple[Project | None, list[Assignment]]:
+        """Take the project's lock and end what is over in it (lease_expires_at <= now); then the project, or None, and
+        the leases that this person holds in it, oldest first.
+        """
+        of_name = {"wanted": project_name}
+        if is_postgres(self._connection):
+            LOCK_BY_NAME.change_later(self._connection, of_name)
+        EXPIRE_BY_NAME.change_later(self._connection, of_name | {"now": now})
+        rows = BY_NAME.rows_later(self._connection, of_name)
+        held = HELD_BY_NAME.rows(self._connection, of_name | {"in_hands_of": user_id})
+        return next(iter(projects_from(rows())), None), [_assignment(row) for row in held]
 
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""

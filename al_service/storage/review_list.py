@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from al_service.domain.records import Project
 from al_service.domain.review import (
     COUNT_MAX,
+    SURE,
     Place,
     ReviewFilter,
     ReviewKind,
@@ -24,6 +25,7 @@ from al_service.domain.states import Lane, SampleState, SelectionState, Split
 from al_service.storage.annotations import ACTIVE, ANSWERS, SELECT, annotation_from, is_undone
 from al_service.storage.column_types import ID
 from al_service.storage.dialect import chunks
+from al_service.storage.queue import LIKELIEST, LIKELIEST_TODAY, TODAY
 from al_service.storage.samples import SAMPLE_COLUMNS, SAMPLE_WITH_CLASS, sample_from
 from al_service.storage.schema import (
     DISPUTED,
@@ -45,6 +47,8 @@ from al_service.storage.schema import (
 LOOKED_MAX = 2000
 PLACE = "place_"
 ID_MAX = 2**63 - 1
+#: Lists of samples that have a label.
+OF_LABELS = (ReviewKind.LABELLED, ReviewKind.SUSPICIOUS)
 STATE_OF = {ReviewKind.FLAGGED: SampleState.FLAGGED, ReviewKind.SKIPPED: SampleState.SKIPPED}
 ANSWER = annotations.alias("answer")
 LATER = annotations.alias("later")
@@ -130,7 +134,7 @@ def _walks(project_id: int, wanted: ReviewFilter, splits: Sequence[Split]) -> li
 
 
 def _walk_of_many(project_id: int, wanted: ReviewFilter) -> Walk:
-    """As `_walks`, of the two kinds that may be nearly everything."""
+    """As `_walks`, of the kinds that may be nearly everything."""
     if wanted.round_id is not None:
         chosen = ((selections.c.round_id, wanted.round_id),)
         return Walk(selections.c.sample_id, chosen, (selections.c.sample_id,))
@@ -141,7 +145,7 @@ def _walk_of_many(project_id: int, wanted: ReviewFilter) -> Walk:
     if wanted.class_id is not None:
         of_class = (believed, (labels.c.class_id, wanted.class_id))
         return Walk(labels.c.sample_id, of_class, (labels.c.annotation_id,))
-    if wanted.kind is ReviewKind.LABELLED:
+    if wanted.kind in OF_LABELS:
         return Walk(labels.c.sample_id, (believed,), (labels.c.annotation_id,))
     return Walk(annotations.c.sample_id, (said,), (annotations.c.id,), answers_of="all")
 
@@ -155,8 +159,10 @@ def _conditions(wanted: ReviewFilter, walk: Walk, found: "sa.Subquery") -> list[
         conditions.append(_has_answer(found, ANSWER.c.user_id == wanted.user_id))
     elif wanted.kind is ReviewKind.ANSWERED:
         conditions.append(_has_answer(found))
-    if wanted.kind is ReviewKind.LABELLED:
+    if wanted.kind in OF_LABELS:
         conditions.append(labels.c.sample_id.is_not(None))
+    if wanted.kind is ReviewKind.SUSPICIOUS:
+        conditions += [~labels.c.is_reviewed, _was_sure_of_another(found)]
     if wanted.class_id is not None:
         conditions.append(labels.c.class_id == wanted.class_id)
     if wanted.round_id is not None:
@@ -165,10 +171,25 @@ def _conditions(wanted: ReviewFilter, walk: Walk, found: "sa.Subquery") -> list[
     return conditions
 
 
-def _there_is(where: "sa.FromClause", *conditions: Condition, of: "sa.FromClause") -> Condition:
+def _was_sure_of_another(found: "sa.Subquery") -> Condition:
+    """True where the model that chose the sample was sure of another class than the one that its label has today."""
+    opinion = (
+        annotations.join(assignments, assignments.c.id == annotations.c.assignment_id)
+        .join(selections, selections.c.id == assignments.c.selection_id)
+        .join(LIKELIEST, LIKELIEST.c.id == selections.c.likely[(0, 0)].as_integer())
+        .join(TODAY, TODAY.c.id == LIKELIEST_TODAY)
+    )
+    is_sure = selections.c.likely[(0, 1)].as_float() >= SURE
+    differs = (TODAY.c.id != labels.c.class_id) & TODAY.c.retired_at.is_(None)
+    return _there_is(opinion, annotations.c.id == labels.c.annotation_id, is_sure, differs, of=found, beside=labels)
+
+
+def _there_is(
+    where: "sa.FromClause", *conditions: Condition, of: "sa.FromClause", beside: "sa.FromClause | None" = None
+) -> Condition:
     """EXISTS as a look-up for each row: PostgreSQL may turn EXISTS itself into one scan of everything."""
     one: Select = sa.select(sa.literal_column("1")).select_from(where).where(*conditions).limit(1)
-    return one.correlate(of).scalar_subquery().is_not(None)
+    return one.correlate(of, *([] if beside is None else [beside])).scalar_subquery().is_not(None)
 
 
 def _has_answer(found: "sa.Subquery", *conditions: Condition) -> Condition:
@@ -237,7 +258,9 @@ class SqlReviewListRows:
         return [_said(row) for row in self._connection.execute(statement)]
 
     def counts(self, project_id: int, splits: Sequence[Split]) -> dict[ReviewKind, int]:
-        """Samples of each kind but `answered`; those that are not kept as numbers up to COUNT_MAX + 1."""
+        """Samples of each kind but `answered` and `suspicious`; those that no table keeps as numbers up to
+        COUNT_MAX + 1.
+        """
         kept = sa.select(sample_counts.c.state, sa.func.sum(sample_counts.c.count).label("number"))
         kept = kept.where(sample_counts.c.project_id == project_id, sample_counts.c.split.in_(splits))
         by_state = {

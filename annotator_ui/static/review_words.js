@@ -7,6 +7,7 @@ import { isDisputed, tally, votesOf } from "./review_rows.js";
 
 export const KINDS = [
   { kind: "disputed", label: "Disputed", title: "people differ, and no reviewer has decided" },
+  { kind: "suspicious", label: "Suspicious", title: "the model was sure of another class than people named" },
   { kind: "answered", label: "All answers", title: "everything that anybody said anything of, newest first" },
   { kind: "labelled", label: "Labelled", title: "what is believed to be of a class" },
   { kind: "reviewed", label: "Reviewed", title: "what a reviewer has decided" },
@@ -17,6 +18,7 @@ export const KINDS = [
 
 const EMPTY = {
   disputed: ["Nobody disagrees", "Images about which people differ come here. Several people see an image where the project's overlap is 2 or more, or where you ask one more person (O)."],
+  suspicious: ["Nothing looks wrong", "Images come here where the model that chose them was at least 80 % sure of another class than the one people named."],
   answered: ["No answers yet", "As soon as somebody labels an image, it is here."],
   labelled: ["No labels yet", "As soon as somebody labels an image, it is here."],
   reviewed: ["No verdicts yet", "What you accept or change is here, so that you find it again."],

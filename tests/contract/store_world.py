@@ -1,10 +1,21 @@
 """A small project to test a store with: two classes, three people, and short words for what happens to samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from al_service.domain.project_config import ProjectConfig
-from al_service.domain.records import Annotation, Assignment, Chosen, NewAnnotation, NewSample, Project, Round, User
+from al_service.domain.records import (
+    Annotation,
+    Assignment,
+    Chosen,
+    Likely,
+    NewAnnotation,
+    NewSample,
+    Project,
+    Round,
+    User,
+)
 from al_service.domain.states import (
     AnnotationKind,
     AssignmentState,
@@ -65,8 +76,14 @@ class World:
         assert None not in ids
         return ids  # type: ignore[return-value]
 
-    def add_round(self, sample_ids: list[int], *, key: str | None = None) -> Round:
-        """A round that asks for these samples, in this order; the open round before it is closed."""
+    def add_round(
+        self, sample_ids: list[int], *, key: str | None = None, likely: Sequence[Likely | None] | None = None
+    ) -> Round:
+        """A round that asks for these samples, in this order; the open round before it is closed.
+
+        likely: what the model thinks of each.
+        """
+        opinions = [None] * len(sample_ids) if likely is None else likely
         with self.store.write() as tx:
             current = tx.rounds.find_open(self.project.id)
             if current is not None:
@@ -74,7 +91,10 @@ class World:
             made = tx.rounds.add(
                 self.project, trigger="manual", seed=7, watermark=0, label_count=0, idempotency_key=key, now=NOW
             )
-            chosen = [Chosen(sample_id, rank, 0.5, {"code": "random"}) for rank, sample_id in enumerate(sample_ids)]
+            chosen = [
+                Chosen(sample_id, rank, 0.5, {"code": "random"}, likely=opinion)
+                for rank, (sample_id, opinion) in enumerate(zip(sample_ids, opinions, strict=True))
+            ]
             tx.queue.add_selections(made.id, chosen)
             return tx.rounds.get(made.id)
 
@@ -117,6 +137,17 @@ class World:
         if selection is not None:
             tx.queue.set_selection_state(selection.id, SelectionState.DONE)
         return annotation
+
+    def settle(self, tx: Transaction, held: Assignment, class_name: str | None) -> Annotation:
+        """An answer to a lease, which is believed: the class, or a flag."""
+        kind = AnnotationKind.FLAG if class_name is None else AnnotationKind.LABEL
+        annotation = self.answer(tx, held.sample.id, self._user(held), class_name, kind=kind, assignment=held)
+        self.believe(tx, annotation, SampleState.FLAGGED if class_name is None else SampleState.LABELLED)
+        tx.queue.set_assignment(held.id, AssignmentState.ANSWERED)
+        return annotation
+
+    def _user(self, held: Assignment) -> User:
+        return next(user for user in (self.ann, self.bob, self.cat) if user.id == held.user_id)
 
     def believe(self, tx: Transaction, annotation: Annotation, state: SampleState) -> None:
         """Set the sample's state to what that annotation says."""

@@ -112,6 +112,18 @@ def world_rename(connection: sa.Connection, user_id: int, name: str) -> None:
     RENAME.change_later(connection, {"wanted": user_id, "new_name": name})
 
 
+class TestRowsLater:
+    def test_they_come_with_the_next_statement_or_when_they_are_asked_for(self, world: World) -> None:
+        with world.store._writing() as connection:
+            world_rename(connection, world.ann.id, "a")
+            first = READ.rows_later(connection, {"wanted": world.ann.id})
+            world_rename(connection, world.ann.id, "b")
+            second = READ.rows_later(connection, {"wanted": world.ann.id})
+            assert [row.name for row in READ.rows(connection, {"wanted": world.bob.id})] == ["bob"]
+            third = READ.rows_later(connection, {"wanted": world.ann.id})
+            assert [rows()[0].name for rows in (third, second, first)] == ["b", "b", "a"]
+
+
 class TestLook:
     def test_one_look_up_sees_what_is_stored_and_can_be_repeated(self, store: SqlStore) -> None:
         world = World(store)

@@ -105,6 +105,16 @@ def test_a_verdict_in_the_dark_is_refused(loop: Loop, rita: User) -> None:
         loop.services.reviews.label(Verdict(9999, "cat", 0, "k"), rita)
 
 
+def test_an_archived_project_takes_no_verdict(loop: Loop, mia: User, rita: User) -> None:
+    ids = fill(loop, batch=1)
+    label(loop, lease(loop, mia)[0], mia, "cat")
+    loop.services.projects.archive("pets")
+    for decide in (loop.services.reviews.label, loop.services.reviews.set_gold):
+        with pytest.raises(NotFoundError, match="'pets' is archived"):
+            decide(Verdict(ids[0], "bird", version_of(loop, ids[0]), "late"), rita)
+    assert sample_state(loop, ids[0]) == (SampleState.LABELLED, "cat")
+
+
 def test_images_kept_aside_are_for_engineers(loop: Loop, rita: User) -> None:
     fill(loop, batch=1)
     with loop.services.store.write() as tx:

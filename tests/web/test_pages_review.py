@@ -380,6 +380,25 @@ def test_a_lost_connection_loses_no_decision(site: Site, birds: list[int], visit
     one.expect_errors("net::ERR", "Failed to load")
 
 
+def test_what_the_model_was_sure_is_of_another_class_is_a_list(site: Site, visit: OpenVisit) -> None:
+    site.person("mia")
+    site.person("rita", Role.REVIEWER)
+    ids = site.project("birds", CLASSES, 3)
+    site.ask("birds", ids, likely=[("finch", 0.9), ("sparrow", 0.1)])
+    say(site, "mia", ["sparrow", "finch", "robin"])
+    page = visit().sign_in("rita", REVIEW)
+    page.get_by_role("link", name="Suspicious", exact=True).click()
+    options = page.locator("#tiles").get_by_role("option")
+    expect(options).to_have_count(2)
+    assert [option.get_attribute("id") for option in options.all()] == [f"tile-{ids[2]}", f"tile-{ids[0]}"]
+    expect(tile(page, ids[2])).to_be_focused()
+    page.keyboard.press("2")
+    expect_saved(page)
+    assert (site.label_of(ids[2]), site.label_of(ids[0])) == ("finch", "sparrow")
+    page.reload()
+    expect(options).to_have_count(1)
+
+
 def test_a_session_that_ended_asks_to_sign_in_and_goes_on(site: Site, birds: list[int], visit: OpenVisit) -> None:
     one = visit()
     page = one.sign_in("rita", REVIEW)
