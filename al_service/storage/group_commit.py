@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
+from al_service.errors import UnavailableError
+
 T = TypeVar("T")
 Tx = TypeVar("Tx")
 
@@ -56,6 +58,7 @@ class GroupCommit(Generic[Tx]):
         Args:
             work: only reads and writes through the transaction: where something in a group fails, all of it is taken
                 back and each piece done again in a transaction of its own, so that only the one at fault hears of it.
+                Where the database does not answer, all hear that at once: each would only wait for it again.
         """
         mine = _Work(work)
         with self._guard:
@@ -91,10 +94,11 @@ class GroupCommit(Generic[Tx]):
                 for one in group:
                     one.result = one.work(tx)
         except BaseException as error:  # noqa: BLE001 (it is raised where the work came from)
-            if len(group) > 1:
+            if len(group) > 1 and not isinstance(error, UnavailableError):
                 for one in group:
                     self._do([one])
                 return
-            group[0].result, group[0].error = None, error
+            for one in group:
+                one.result, one.error = None, error
         for one in group:
             one.is_done = True

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from al_service.errors import UnavailableError
 from al_service.storage.group_commit import TOGETHER_MAX, GroupCommit
 
 
@@ -16,10 +17,13 @@ class Log:
         self.groups: list[list[str]] = []
         self.begun = 0
         self.commit_fails = False
+        self.is_locked = False
 
     @contextmanager
     def write(self) -> Iterator[list[str]]:
         self.begun += 1
+        if self.is_locked:
+            raise UnavailableError("the database is locked")
         rows: list[str] = []
         yield rows
         if self.commit_fails:
@@ -79,7 +83,7 @@ class Threads:
         def run() -> None:
             try:
                 self.told[name] = self._group.run(work)
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, UnavailableError) as error:
                 self.told[name] = error
 
         self._threads.append(threading.Thread(target=run))
@@ -138,6 +142,17 @@ def test_nobody_is_told_before_the_commit_and_all_hear_when_it_fails(log: Log, p
     people.go_on()
     assert log.groups == []
     assert {str(error) for error in people.told.values()} == {"the disk is full"}
+
+
+def test_a_database_that_does_not_answer_is_asked_once_for_all(log: Log, people: Threads) -> None:
+    people.first()
+    people.come("a")
+    people.come("b")
+    people.come("c")
+    log.is_locked = True
+    people.go_on()
+    assert log.begun == 2
+    assert {str(people.told[name]) for name in "abc"} == {"the database is locked"}
 
 
 def test_after_a_failure_the_next_ones_go_on(log: Log, group: GroupCommit[list[str]]) -> None:
