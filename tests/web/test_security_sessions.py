@@ -1,6 +1,7 @@
 """The life of a session: nothing from before signing in survives it, and when it ends it ends for every copy."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from flask.sessions import SecureCookieSessionInterface
@@ -200,3 +201,28 @@ def test_ended_sessions_are_forgotten_once_their_cookies_are_too_old(mia: World)
     with mia.store.read() as tx:
         assert tx.accounts.find_signed_in(user.id, "old") is not None
         assert tx.accounts.find_signed_in(user.id, "new") is None
+
+
+def test_a_cookie_that_was_good_before_still_grows_old_and_keeps_nothing_of_a_request(mia: World) -> None:
+    client = mia.app.test_client()
+    sign_in(client)
+    value = cookie_of(client)
+    for _ in range(2):
+        copy = with_cookie(mia, value)
+        assert is_signed_in(copy)
+        with copy.session_transaction() as session:
+            assert "mark" not in session
+            session["mark"] = ["of this browser"]
+    mia.app.permanent_session_lifetime = timedelta(0)
+    assert not is_signed_in(with_cookie(mia, value))
+
+
+def test_a_csrf_token_is_good_with_its_own_session_only_however_often_it_was_good(mia: World) -> None:
+    clients = [mia.app.test_client() for _ in range(2)]
+    first, second = (sign_in(client) for client in clients)
+    for number, (client, token, expected) in enumerate(
+        [(clients[0], first, 201), (clients[1], first, 403), (clients[1], second, 201), (clients[0], second, 403)]
+    ):
+        body = {"name": f"project-{number}"}
+        answer = client.post(f"{PREFIX}/projects", json=body, headers={"X-CSRF-Token": token})
+        assert answer.status_code == expected, answer.text
