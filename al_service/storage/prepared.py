@@ -110,8 +110,9 @@ class Prepared:
         return compiled
 
     def _run(self, connection: sa.Connection, compiled: "_Compiled", values: Mapping[str, Any]) -> Any:
-        waiting = connection.info.pop(WAITING, None)
+        # First: a value that cannot be stored must leave waiting what waits.
         given = self._hear(connection, compiled, values)
+        waiting = connection.info.pop(WAITING, None)
         try:
             if waiting is not None:
                 return _send([*waiting, _Waiting(compiled, given)], connection)

@@ -79,6 +79,15 @@ class TestLater:
                 assert READ.row(connection, {"wanted": world.ann.id}).name == "ann"
         assert name_of(world) == "ann"
 
+    def test_a_value_that_cannot_be_stored_takes_nothing_along(self, world: World) -> None:
+        unstorable = {"wanted": world.bob.id, "new_name": "\0"}
+        with world.store._writing() as connection:
+            world_rename(connection, world.ann.id, "a")
+            for refused in (RENAME.change, RENAME.change_later):
+                with pytest.raises(InvalidInputError, match="NUL"):
+                    refused(connection, unstorable)
+        assert name_of(world) == "a"
+
     def test_a_refusal_gives_the_transaction_up(self, world: World) -> None:
         (sample_id,) = world.add_samples(1)
         with pytest.raises(ConflictError), world.store._writing() as connection:
