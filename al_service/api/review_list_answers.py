@@ -23,6 +23,13 @@ class VoteFields(Answer):
     is_import: bool
 
 
+class OpinionFields(Answer):
+    """A class and the chance that the model gave it."""
+
+    class_name: str
+    chance: float
+
+
 class ReviewFields(Answer):
     """A sample as reviewers see it.
 
@@ -34,6 +41,7 @@ class ReviewFields(Answer):
         is_asked: people are asked about it at present.
         round, rank, reason: of what was asked last; null where nobody was asked.
         votes: the answers that count, oldest first.
+        opinion: what the model that chose the sample found likeliest; null where it had no opinion.
     """
 
     sample_id: int
@@ -52,6 +60,7 @@ class ReviewFields(Answer):
     rank: int | None
     reason: str | None
     votes: list[VoteFields]
+    opinion: OpinionFields | None
 
 
 class FacetFields(Answer):

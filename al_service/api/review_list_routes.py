@@ -5,6 +5,7 @@ from al_service.api.review_list_answers import (
     FacetFields,
     LogAnswer,
     LogFields,
+    OpinionFields,
     ReviewAnswer,
     ReviewFields,
     VoteFields,
@@ -66,6 +67,7 @@ def _fields(row: ReviewRow, class_names: tuple[str, ...]) -> ReviewFields:
         rank=row.rank,
         reason=None if row.reason is None else reason_text(row.reason, class_names),
         votes=[_vote_fields(vote) for vote in row.votes],
+        opinion=None if row.opinion is None else OpinionFields(class_name=row.opinion[0], chance=row.opinion[1]),
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from al_service.domain.records import Annotation, Sample
+from al_service.domain.records import Annotation, Likely, Sample
 from al_service.errors import InvalidInputError
 
 
@@ -75,6 +75,8 @@ class ReviewRow:
         is_asked: people are asked about it at present.
         round_number, rank, round_id, reason: of the selection that was answered last; None where nobody was asked.
         votes: the answers that count, oldest first.
+        likely: what the model that chose the sample thought of it; None where it had no opinion.
+        opinion: the likeliest class of that under its name of today, and its chance.
     """
 
     sample: Sample
@@ -86,6 +88,8 @@ class ReviewRow:
     rank: int | None
     reason: dict[str, Any] | None
     votes: tuple[Said, ...]
+    likely: Likely | None = None
+    opinion: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)

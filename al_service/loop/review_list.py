@@ -1,7 +1,8 @@
 """Lists of samples for reviewers: what people said, what is believed, where they differ, and what was set aside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from al_service.domain.class_book import ClassBook
 from al_service.domain.records import Project
 from al_service.domain.review import (
     Place,
@@ -9,12 +10,14 @@ from al_service.domain.review import (
     ReviewFilter,
     ReviewKind,
     ReviewPage,
+    ReviewRow,
     Said,
 )
 from al_service.domain.states import Split
 from al_service.errors import InvalidInputError, NotFoundError
 from al_service.loop.assignments import active_project
 from al_service.loop.ports import Store, Transaction
+from al_service.loop.suggestions import likely_today
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,11 @@ class ReviewList:
         with self._store.read() as tx:
             project = active_project(tx, project_name)
             wanted = _filter(tx, project, question)
-            return tx.review_list.page(project.id, wanted, _splits(evaluation), after=after, limit=limit)
+            page = tx.review_list.page(project.id, wanted, _splits(evaluation), after=after, limit=limit)
+            if not any(row.likely for row in page.rows):
+                return page
+            book = tx.projects.class_book(project.id)
+            return replace(page, rows=tuple(_with_opinion(row, book) for row in page.rows))
 
     def facets(self, project_name: str, *, evaluation: bool = False) -> ReviewFacets:
         """What there is to filter by."""
@@ -83,6 +90,10 @@ class ReviewList:
             if sample.split is Split.EVALUATION and not evaluation:
                 raise NotFoundError(f"no sample with id {sample_id}", sample=sample_id)
             return tx.review_list.log(sample_id)
+
+
+def _with_opinion(row: ReviewRow, book: ClassBook) -> ReviewRow:
+    return replace(row, opinion=next(iter(likely_today(book, row.likely)), None))
 
 
 def _splits(evaluation: bool) -> tuple[Split, ...]:

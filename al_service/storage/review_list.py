@@ -42,6 +42,7 @@ from al_service.storage.schema import (
     selections,
     users,
 )
+from al_service.storage.selections import likely_from
 
 #: Candidates that one page looks at, at most.
 LOOKED_MAX = 2000
@@ -314,6 +315,7 @@ VOTES: Select = (
         selections.c.rank,
         selections.c.reason,
         selections.c.lane,
+        selections.c.likely,
     )
     .outerjoin(assignments, assignments.c.id == annotations.c.assignment_id)
     .outerjoin(selections, selections.c.id == assignments.c.selection_id)
@@ -333,6 +335,7 @@ def _review_row(row: "sa.Row[Any]", votes: Sequence["sa.Row[Any]"]) -> ReviewRow
         rank=None if asked is None else asked.rank,
         reason=None if asked is None else asked.reason,
         votes=tuple(_said(vote) for vote in votes),
+        likely=None if asked is None else likely_from(asked.likely),
     )
 
 

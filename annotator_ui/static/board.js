@@ -10,6 +10,7 @@ import { createCurve, curvePoints, curveWords } from "./board_curve.js";
 import { createDetail } from "./board_detail.js";
 import { createModels } from "./board_models.js";
 import { drawFailures, drawHeadline, drawPeople, drawPool } from "./board_panels.js";
+import { createPull } from "./board_pull.js";
 import { createPretrain } from "./board_pretrain.js";
 import { drawStop } from "./board_stop.js";
 import { drawConfusion, drawRounds, roundsCsv } from "./board_tables.js";
@@ -115,6 +116,8 @@ function start(body) {
   wireCsv(byId("download-csv"), () => roundsCsv(latest.rounds?.rounds ?? []));
   wireCsv(byId("calibration-csv"), calibration.csv);
   wireMenus(api, { page: "board" });
+  const pull = document.getElementById("pull");
+  if (pull) createPull(api, path, pull);
   poll.ask();
 }
 

@@ -1,6 +1,6 @@
 // The side panel: the image large, what is believed, every vote, what was taken back, guidelines, and the buttons.
 
-import { byId, count, el, plural } from "./dom.js";
+import { byId, count, el, percent, plural } from "./dom.js";
 import { REVIEW_ACTIONS, capsOf } from "./review_keys.js";
 import { beliefWords, marks, standWords, timeWords, voteNotes } from "./review_words.js";
 
@@ -89,7 +89,7 @@ export function createPanel(api, classes, work) {
     return [
       el("p", { class: "marks" }, ...marks(row).map((mark) => el("span", { class: `mark ${mark.kind}`, text: mark.text }))),
       el("dl", { class: "facts" },
-        ...fact("Label", beliefWords(row)), ...fact("Votes", standWords(row)), ...fact("Gold", row.goldClass),
+        ...fact("Label", beliefWords(row)), ...fact("Votes", standWords(row)), ...fact("Model", row.opinion && `${row.opinion.class_name}, ${percent(row.opinion.chance, 0)} sure`), ...fact("Gold", row.goldClass),
         ...fact("Asked", row.round === null ? "" : `round ${row.round}, place ${(row.rank ?? 0) + 1}`), ...fact("Why", row.reason)),
       el("ul", { class: "votes", "aria-label": "Votes" }, ...row.votes.map(voteLine)),
       history(row),

@@ -17,6 +17,7 @@
  * @property {number|null} rank
  * @property {string|null} reason
  * @property {Vote[]} votes
+ * @property {{class_name: string, chance: number}|null} opinion of the model that chose it
  * @property {number} pending          decisions that the server does not have yet
  * @property {{mine: string|null, words: string, version: number|null}|null} conflict  somebody was faster
  * @property {boolean} isDecided       in this visit
@@ -30,7 +31,7 @@ function rowOf(fields) {
   return {
     id: fields.sample_id, url: fields.image_url, width: fields.width, height: fields.height, state: fields.state,
     className: fields.class_name, version: fields.label_version, isReviewed: fields.is_reviewed, goldClass: fields.gold_class,
-    isAsked: fields.is_asked, round: fields.round, rank: fields.rank, reason: fields.reason, votes: fields.votes,
+    isAsked: fields.is_asked, round: fields.round, rank: fields.rank, reason: fields.reason, votes: fields.votes, opinion: fields.opinion,
     pending: 0, conflict: null, isDecided: false, isOpen: false,
   };
 }

@@ -5,6 +5,7 @@ import { toCsv, wireCsv } from "./board_csv.js";
 import { byId, count, el, percent, plural, seconds, setText } from "./dom.js";
 import { wireMenus } from "./menus.js";
 import { createPoll } from "./poll.js";
+import { points, pullWords } from "./pull_words.js";
 
 const EVERY_MS = 10_000;
 const PAIRS_SHOWN = 12;
@@ -61,15 +62,6 @@ function drawTiles(agreement, pull) {
 
 function tile(name, figure, words) {
   return el("div", { class: "card tile" }, el("dt", { text: name }), el("dd", { class: figure === null ? "figure none" : "figure", text: figure ?? "not known yet" }), el("dd", { text: words }));
-}
-
-const points = (difference) => `${difference > 0 ? "+" : difference < 0 ? "−" : ""}${Math.abs(difference * 100).toFixed(0)} points`;
-
-function pullWords(pull) {
-  if (pull.difference === null) return "It needs answers of people who asked what the model thinks: some with the suggestion shown, some kept blind.";
-  const share = ({ answered, agreed }) => `${percent(agreed / answered, 0)} of ${count(answered)}`;
-  const [low, high] = pull.interval;
-  return `People agree with the model in ${share(pull.told)} answers with its suggestion on the screen, and in ${share(pull.kept_blind)} that were kept blind (difference ${points(low)} to ${points(high)}).`;
 }
 
 function drawPeople() {

@@ -43,6 +43,7 @@ def test_a_row_says_who_said_what(world):
     assert (sample["state"], sample["label_version"], sample["is_reviewed"]) == ("labelled", 2, False)
     said = [(vote["by"], vote["kind"], vote["class_name"], vote["lead_time"]) for vote in sample["votes"]]
     assert said == [("mia", "label", "dog", 1.5), ("tom", "label", "cat", 1.5)]
+    assert sample["opinion"] is None
     facets = answer["facets"]
     assert (facets["people"], facets["last_round"], facets["count_max"]) == (["mia", "tom"], 1, 1000)
     assert facets["counts"] == {"labelled": 2, "disputed": 1, "reviewed": 0, "flagged": 0, "skipped": 0, "gold": 0}

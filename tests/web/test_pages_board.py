@@ -1,12 +1,14 @@
 """The round board: the curve has the numbers of the table, failures can be retried, stale numbers say their age."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
-from al_service.domain.states import JobKind, Role, Stage
+from al_service.domain.states import AnnotationKind, JobKind, Role, Stage
+from al_service.loop.annotations import Answer
 from al_service.loop.rounds import StageResult
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
 
@@ -182,3 +184,25 @@ def test_polling_is_cheap_while_nothing_changes(samples: list[int], visit: OpenV
     expect(page.get_by_role("heading", level=1)).to_have_text("Round 3 is done")
     with page.expect_response(lambda answer: answer.url.endswith("/summary") and answer.status == 304):
         pass
+
+
+def test_reviewers_see_how_much_suggestions_sway_people(site: Site, visit: OpenVisit) -> None:
+    site.person("rita", Role.REVIEWER)
+    site.person("mia")
+    mia = site.services.accounts.get_user("mia")
+    ids = site.project("birds", ["sparrow", "finch"], 12, blind_share=0.5)
+    site.ask("birds", ids, likely=[("finch", 0.9), ("sparrow", 0.1)])
+    page = visit().sign_in("rita", BOARD)
+    row = page.locator("#pull")
+    expect(row.locator("dd")).to_have_text("not known yet")
+    expect(row).to_have_attribute("title", re.compile("some with the suggestion shown, some kept blind"))
+    for held in site.services.assignments.lease_next("birds", mia, 12).assignments:
+        told = site.services.suggestions.ask(held.id, mia)
+        answer = Answer(AnnotationKind.LABEL, "sparrow" if told.is_blind else "finch", f"k-{held.id}")
+        site.services.annotations.annotate(held.id, mia, answer)
+    page.reload()
+    expect(row.locator("dd")).to_have_text("+100 points")
+    expect(row).to_have_attribute("title", re.compile("in 100 % of [0-9]+ answers with its suggestion on the screen"))
+    labeler = visit().sign_in("mia", BOARD)
+    expect(labeler.get_by_role("heading", level=1)).not_to_have_text("…")
+    expect(labeler.locator("#pull")).to_have_count(0)

@@ -392,6 +392,7 @@ def test_what_the_model_was_sure_is_of_another_class_is_a_list(site: Site, visit
     expect(options).to_have_count(2)
     assert [option.get_attribute("id") for option in options.all()] == [f"tile-{ids[2]}", f"tile-{ids[0]}"]
     expect(tile(page, ids[2])).to_be_focused()
+    expect(page.locator("dl.facts")).to_contain_text("finch, 90 % sure")
     page.keyboard.press("2")
     expect_saved(page)
     assert (site.label_of(ids[2]), site.label_of(ids[0])) == ("finch", "sparrow")
