@@ -114,7 +114,10 @@ def test_the_most_people_give_the_large_pool_its_answers_and_everybody_else_work
     server = Server(Order("h", 1, "label", [Person("", "")] * 32, 0.0), 1)
     counted = turn_order(server, LARGE, 32, size)
     assert (counted.answers, counted.warm_up_s, len(counted.people)) == (2_500, 0.0, 32)
-    timed = [turn_order(server, name, number, size) for name, number in ((LARGE, 1), (SMALL, 32), (FLOOR, 32))]
+    small = turn_order(server, SMALL, 32, size)
+    assert small.seconds == size.seconds
+    assert 0 < small.answers * size.turns * len(size.labelers) <= size.small, "the small pool lasts for all turns"
+    timed = [turn_order(server, name, number, size) for name, number in ((LARGE, 1), (FLOOR, 32))]
     assert {(order.answers, order.seconds) for order in timed} == {(0, size.seconds)}
     assert turn_order(server, PEER, 32, size).seconds == size.peer_seconds
     assert QUICK.small * 10 <= QUICK.large
