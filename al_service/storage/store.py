@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -71,27 +71,19 @@ class SqlStore:
         self._turn = _WriterTurn()
         self._group = GroupCommit(self.write)
 
-    @contextmanager
-    def read(self) -> Iterator[SqlTransaction]:
+    def read(self) -> AbstractContextManager[SqlTransaction]:
         """A snapshot for reading; the database refuses writes through it.
 
         Raises:
             UnavailableError: the database does not answer.
         """
         engines = self._own_engines()
-        with checkout(engines.reader, engines.name) as connection, connection.begin():
-            yield SqlTransaction(connection)
+        return _reading(engines.reader, engines.name)
 
-    @contextmanager
-    def look(self) -> Iterator[SqlTransaction]:
-        """As `read`, for one look-up: what a second one saw could be newer.
-
-        Raises:
-            UnavailableError: the database does not answer.
-        """
+    def look(self) -> AbstractContextManager[SqlTransaction]:
+        """As `read`, for one look-up: what a second one saw could be newer."""
         engines = self._own_engines()
-        with checkout(engines.looker, engines.name) as connection, connection.begin():
-            yield SqlTransaction(connection)
+        return _reading(engines.looker, engines.name)
 
     @contextmanager
     def write(self) -> Iterator[SqlTransaction]:
@@ -164,6 +156,12 @@ class SqlStore:
             self._group = GroupCommit(self.write)
             self._process_id = os.getpid()
         return self._engines
+
+
+@contextmanager
+def _reading(engine: sa.Engine, name: str) -> Iterator[SqlTransaction]:
+    with checkout(engine, name) as connection, connection.begin():
+        yield SqlTransaction(connection)
 
 
 class _WriterTurn:
