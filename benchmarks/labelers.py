@@ -43,11 +43,11 @@ class Size:
     labelers: tuple[int, ...] = (1, 8, 32)
     runs: int = 5
     seconds: float = 3.0
-    queued: int = 20_000
+    queued: int = 60_000
     paced: bool = True
 
 
-QUICK = Size(runs=1, seconds=0.8, queued=3_000, paced=False)
+QUICK = Size(runs=1, seconds=0.8, queued=5_000, paced=False)
 
 
 @dataclass(frozen=True)
