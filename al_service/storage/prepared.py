@@ -62,10 +62,6 @@ class Prepared:
         """The first row, or None."""
         return next(iter(self.rows(connection, values)), None)
 
-    def change(self, connection: sa.Connection, values: Mapping[str, Any]) -> int:
-        """How many rows it changed."""
-        return int(self._run(connection, self._for(connection), values).rowcount)
-
     def change_later(
         self, connection: sa.Connection, values: Mapping[str, Any], *, missing: Callable[[], Exception] | None = None
     ) -> None:
