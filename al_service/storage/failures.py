@@ -70,7 +70,8 @@ def translate_failures(engine: sa.Engine, name: str, *, writing: bool) -> None:
 def raise_own(error: Exception, connection: sa.Connection) -> NoReturn:
     """Raise what that error of the driver means; for statements that do not go through SQLAlchemy."""
     dialect = connection.dialect
-    if isinstance(error, dialect.loaded_dbapi.Error) and dialect.is_disconnect(error, None, None):
+    driver: Any = connection.connection.driver_connection
+    if isinstance(error, dialect.loaded_dbapi.Error) and dialect.is_disconnect(error, driver, None):
         connection.invalidate(error)
     options = connection.get_execution_options()
     own = own_error(error, options.get(DATABASE, "the database"), writing=options.get(IS_WRITING, True))

@@ -12,7 +12,7 @@ statements.
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -20,8 +20,12 @@ from sqlalchemy.engine import Dialect
 
 from al_service.storage.failures import raise_own
 
-#: In `connection.info`: what waits for the next statement.
-WAITING = "al_waiting"
+if TYPE_CHECKING:
+    from al_service.storage.exchange import Exchange, Message, Result
+
+#: In `connection.info`, which lives as long as the connection to the server: what waits for the next statement, and on
+#: PostgreSQL the way to send it.
+WAITING, EXCHANGE = "al_waiting", "al_exchange"
 
 Converter = Callable[[Any], Any]
 
@@ -71,8 +75,8 @@ class Prepared:
             missing: what to raise then if no row was there to be changed.
         """
 
-        def check(cursor: Any) -> None:
-            if missing is not None and cursor.rowcount == 0:
+        def check(result: "_Result") -> None:
+            if missing is not None and result.changed == 0:
                 raise missing()
 
         self._later(connection, values, check)
@@ -81,7 +85,7 @@ class Prepared:
         """As `rows`, sent together with the next statement, or when the rows are asked for."""
         compiled = self._for(connection)
         found: list[list[Any]] = []
-        self._later(connection, values, lambda cursor: found.append(compiled.rows(cursor)))
+        self._later(connection, values, lambda result: found.append(compiled.rows(result)))
 
         def rows() -> list[Any]:
             if not found:
@@ -90,13 +94,13 @@ class Prepared:
 
         return rows
 
-    def _later(self, connection: sa.Connection, values: Mapping[str, Any], then: Callable[[Any], None]) -> None:
+    def _later(self, connection: sa.Connection, values: Mapping[str, Any], then: Callable[["_Result"], None]) -> None:
         compiled = self._for(connection)
         if not compiled.is_postgres:
             then(self._run(connection, compiled, values))
             return
-        given = self._hear(connection, compiled, values)
-        connection.info.setdefault(WAITING, []).append(_Waiting(compiled, given, then))
+        message = _message(connection, compiled, self._hear(connection, compiled, values))
+        connection.info.setdefault(WAITING, []).append(_Waiting(message, then))
 
     def _for(self, connection: sa.Connection) -> "_Compiled":
         dialect = connection.dialect
@@ -105,15 +109,14 @@ class Prepared:
             compiled = self._compiled[dialect.name] = _Compiled(self.statement, self._columns, dialect)
         return compiled
 
-    def _run(self, connection: sa.Connection, compiled: "_Compiled", values: Mapping[str, Any]) -> Any:
-        # First: a value that cannot be stored must leave waiting what waits.
+    def _run(self, connection: sa.Connection, compiled: "_Compiled", values: Mapping[str, Any]) -> "_Result":
         given = self._hear(connection, compiled, values)
-        waiting = connection.info.pop(WAITING, None)
+        if compiled.is_postgres:
+            return _send(connection, _message(connection, compiled, given))
+        driver: Any = connection.connection.driver_connection
         try:
-            if waiting is not None:
-                return _send([*waiting, _Waiting(compiled, given)], connection)
-            return compiled.execute(connection.connection.driver_connection, compiled.text, given)
-        except (compiled.driver_error, OverflowError) as error:
+            return _SqliteResult(driver.execute(compiled.text, given))
+        except (connection.dialect.loaded_dbapi.Error, OverflowError) as error:
             raise_own(error, connection)
 
     @staticmethod
@@ -127,13 +130,8 @@ class Prepared:
 
 def send_waiting(connection: sa.Connection) -> None:
     """Run what waits for the next statement; raises what is missing."""
-    waiting = connection.info.pop(WAITING, None)
-    if waiting is None:
-        return
-    try:
-        _send(waiting, connection)
-    except waiting[0].compiled.driver_error as error:
-        raise_own(error, connection)
+    if connection.info.get(WAITING):
+        _send(connection)
 
 
 def forget_waiting(connection: sa.Connection) -> None:
@@ -144,22 +142,60 @@ def forget_waiting(connection: sa.Connection) -> None:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A statement with its values that needs no answer before the next one, and what to do with its cursor then."""
+    """A statement that needs no answer before the next one, and what to do with its result then."""
 
-    compiled: "_Compiled"
-    given: list[Any]
-    then: Callable[[Any], None] | None = None
+    message: "Message"
+    then: Callable[["_Result"], None]
 
 
-def _send(statements: Sequence[_Waiting], connection: sa.Connection) -> Any:
-    """All of them in one message; the last one's cursor."""
-    driver: Any = connection.connection.driver_connection
-    with driver.pipeline():
-        cursors = [one.compiled.execute(driver, one.compiled.text, one.given) for one in statements]
-    for one, cursor in zip(statements, cursors, strict=True):
-        if one.then is not None:
-            one.then(cursor)
-    return cursors[-1]
+@dataclass(frozen=True)
+class _SqliteResult:
+    """As `exchange.Result`."""
+
+    cursor: Any
+
+    @property
+    def changed(self) -> int:
+        return int(self.cursor.rowcount)
+
+    def column_types(self) -> list[None]:
+        return [column[1] for column in self.cursor.description]
+
+    def rows(self, make: Callable[[Sequence[Any]], Any]) -> list[Any]:
+        return list(map(make, self.cursor.fetchall()))
+
+
+_Result = Union[_SqliteResult, "Result"]
+
+
+def _exchange(connection: sa.Connection) -> "Exchange":
+    if EXCHANGE not in connection.info:
+        # Here, so that who uses SQLite does not wait for PostgreSQL's driver to be loaded.
+        from al_service.storage.exchange import Exchange
+
+        driver: Any = connection.connection.driver_connection
+        connection.info[EXCHANGE] = Exchange(driver)
+    found: Exchange = connection.info[EXCHANGE]
+    return found
+
+
+def _message(connection: sa.Connection, compiled: "_Compiled", given: Sequence[Any]) -> "Message":
+    try:
+        return _exchange(connection).message(compiled.text, given)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise_own(error, connection)
+
+
+def _send(connection: sa.Connection, *last: "Message") -> "Result":
+    """What waits and then the last one, all in one message; the last one's result."""
+    waiting: list[_Waiting] = connection.info.pop(WAITING, [])
+    try:
+        results = _exchange(connection).run([*(one.message for one in waiting), *last])
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise_own(error, connection)
+    for one, result in zip(waiting, results, strict=False):
+        one.then(result)
+    return results[-1]
 
 
 class _Compiled:
@@ -169,13 +205,11 @@ class _Compiled:
         self, statement: "sa.Select[Any] | sa.UpdateBase", columns: Sequence[str] | None, dialect: Dialect
     ) -> None:
         self.is_postgres = is_postgres = dialect.name == "postgresql"
-        self.driver_error: type[Exception] = dialect.loaded_dbapi.Error
         # Numbered parameters: psycopg would take a text with named ones apart again at every run.
         writer: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar") if is_postgres else dialect  # type: ignore[no-untyped-call]
         options = {"render_postcompile": True}
         compiled: Any = statement.compile(dialect=writer, column_keys=columns, compile_kwargs=options)
         self.text: str = compiled.string
-        self.execute = _on_postgres(dialect) if is_postgres else _on_sqlite
         self._into = [_parameter(name, compiled, dialect) for name in compiled.positiontup or ()]
         self._returned = statement.exported_columns
         self._dialect = dialect
@@ -188,11 +222,11 @@ class _Compiled:
             for name, fixed, convert in self._into
         ]
 
-    def rows(self, cursor: Any) -> list[Any]:
+    def rows(self, result: _Result) -> list[Any]:
         """What the driver found, as named tuples."""
         if self._make is None:
-            self._make = self._row_maker([column[1] for column in cursor.description])
-        return list(map(self._make, cursor.fetchall()))
+            self._make = self._row_maker(result.column_types())
+        return result.rows(self._make)
 
     def _row_maker(self, driver_types: Sequence[Any]) -> Callable[[Sequence[Any]], Any]:
         names: Any = self._returned.keys()
@@ -221,16 +255,3 @@ def _parameter(name: str, compiled: Any, dialect: Dialect) -> tuple[str | None, 
         return name, None, convert
     value = compiled.params[name]
     return None, value if convert is None else convert(value), None
-
-
-def _on_sqlite(driver: Any, text: str, given: Sequence[Any]) -> Any:
-    return driver.execute(text, given)
-
-
-def _on_postgres(dialect: Dialect) -> Callable[[Any, str, Sequence[Any]], Any]:
-    raw_cursor: Any = getattr(dialect.dbapi, "RawCursor")  # noqa: B009 (psycopg's own; other drivers have none)
-
-    def execute(driver: Any, text: str, given: Sequence[Any]) -> Any:
-        return raw_cursor(driver).execute(text, given, prepare=True)
-
-    return execute

@@ -1,0 +1,134 @@
+"""Statements sent to PostgreSQL in one message and answered in one, through libpq's pipeline mode.
+
+psycopg has pipelines too, but its cursors take every statement through several layers and wait for the connection once
+for each; for the queue's short look-ups that is most of the time of this process. Here a message is written, sent and
+waited for once. psycopg converts the values both ways, and its connection can be used for anything else before and
+after.
+"""
+
+import select
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection, OperationalError, errors
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
+
+DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One statement with its parameters ($1, $2, …) as they are sent."""
+
+    text: str
+    values: Sequence[Any]
+
+
+class Result:
+    """What the server gave for one statement."""
+
+    def __init__(self, result: PGresult, transformer: Any) -> None:
+        self._result = result
+        self._transformer = transformer
+
+    @property
+    def changed(self) -> int:
+        """How many rows were changed or found."""
+        return self._result.command_tuples or 0
+
+    def column_types(self) -> list[int]:
+        """PostgreSQL's type of each column (an OID)."""
+        return [self._result.ftype(at) for at in range(self._result.nfields)]
+
+    def rows(self, make: Callable[[Sequence[Any]], Any]) -> list[Any]:
+        """Every row, made from its tuple of values."""
+        self._transformer.set_pgresult(self._result)
+        found: list[Any] = self._transformer.load_rows(0, self._result.ntuples, make)
+        return found
+
+
+class Exchange:
+    """One connection to PostgreSQL: the statements prepared in it, and the way to run several of them at once."""
+
+    def __init__(self, driver: "Connection[Any]") -> None:
+        self._driver = driver
+        self._names: dict[str, bytes] = {}
+        self._transformer = Transformer(driver)
+
+    def message(self, text: str, values: Sequence[Any]) -> Message:
+        """Make a statement ready to be sent.
+
+        Raises:
+            psycopg.DataError: a value that PostgreSQL has no text for.
+        """
+        return Message(text, self._transformer.dump_sequence(values, [PyFormat.TEXT] * len(values)))
+
+    def run(self, messages: Sequence[Message]) -> list[Result]:
+        """Run statements one after the other in the connection's transaction, which is begun where there is none; what
+        each of them gave.
+
+        Raises:
+            psycopg.Error: what the server said to the first statement that failed, and those after it did not run; or
+                the connection is lost, and closed.
+        """
+        libpq = self._driver.pgconn
+        begins = libpq.transaction_status == TransactionStatus.IDLE and not self._driver.autocommit
+        fresh = [text for text in dict.fromkeys(message.text for message in messages) if text not in self._names]
+        names = self._names | {text: b"al_%d" % number for number, text in enumerate(fresh, len(self._names))}
+        libpq.enter_pipeline_mode()
+        try:
+            if begins:
+                libpq.send_query_params(self._begin(), None)
+            for text in fresh:
+                libpq.send_prepare(names[text], text.encode())
+            for message in messages:
+                libpq.send_query_prepared(names[message.text], message.values)
+            libpq.pipeline_sync()
+            results = self._receive()
+            libpq.exit_pipeline_mode()
+        except BaseException:
+            # What is still on its way would be taken for the answer to the next statement.
+            self._driver.close()
+            raise
+        for text, result in zip(fresh, results[begins:], strict=False):
+            if result.status in DONE:
+                self._names[text] = names[text]
+        for result in results:
+            if result.status not in DONE:
+                raise errors.error_from_result(result)
+        return [Result(result, self._transformer) for result in results[-len(messages) :]]
+
+    def _begin(self) -> bytes:
+        words = ["BEGIN"]
+        if self._driver.isolation_level is not None:
+            words.append(f"ISOLATION LEVEL {self._driver.isolation_level.name.replace('_', ' ')}")
+        if self._driver.read_only:
+            words.append("READ ONLY")
+        return " ".join(words).encode()
+
+    def _receive(self) -> list[PGresult]:
+        """Send what is written, and read one result for each command."""
+        libpq = self._driver.pgconn
+        poll = select.poll()
+        poll.register(libpq.socket, select.POLLIN | select.POLLOUT)
+        while libpq.flush():
+            # Reading as well: a server that cannot get rid of its answers would read nothing more.
+            poll.poll()
+            libpq.consume_input()
+        poll.modify(libpq.socket, select.POLLIN)
+        results: list[PGresult] = []
+        while True:
+            while libpq.is_busy():
+                poll.poll()
+                libpq.consume_input()
+            result = libpq.get_result()
+            if result is None:
+                if libpq.status != ConnStatus.OK:
+                    raise OperationalError(libpq.get_error_message())
+            elif result.status == ExecStatus.PIPELINE_SYNC:
+                return results
+            else:
+                results.append(result)
