@@ -208,10 +208,30 @@ class Relabelling:
 
 @dataclass(frozen=True)
 class Offer:
-    """A selection that a person may be given now, with its sample."""
+    """A selection that a person may be given now, with its sample.
+
+    Attributes:
+        lease_id: kept for the lease on it, where the database gives ids ahead.
+    """
 
     selection: Selection
     sample: Sample
+    lease_id: int | None = None
+
+
+@dataclass(frozen=True)
+class LeaseBegun:
+    """A project, locked, as somebody who asks for samples finds it.
+
+    Attributes:
+        project: None when there is none of that name.
+        held: the leases that the person holds in it, oldest first.
+        next_one: what they could be given if they want one more, where that was worth looking up along with the rest.
+    """
+
+    project: "Project | None"
+    held: "list[Assignment]"
+    next_one: Offer | None = None
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class Annotations:
         """
         now = self._clock()
 
-        def store(tx: Transaction) -> Stored:
+        def store(tx: Transaction) -> tuple[Annotation, bool, Callable[[], RoundProgress | None]]:
             asked = _asked(tx, assignment_id, user, answer)
             assignment, sample = asked.assignment, asked.assignment.sample
             check_own(assignment, user)
@@ -128,9 +128,10 @@ class Annotations:
                     tx.queue.answer_leases(sample.id, user.id)
                 answers = [annotation] if asked.is_first else tx.annotations.active_of_sample(sample.id)
                 settle(tx, sample, assignment.selection, annotation, answers, now)
-            return Stored(annotation, is_new, tx.rounds.asking(sample.project_id))
+            return annotation, is_new, tx.rounds.asking(sample.project_id)
 
-        return self._store.write_together(store)
+        annotation, is_new, progress = self._store.write_together(store)
+        return Stored(annotation, is_new, progress())
 
     def undo(self, annotation_id: int, user: User) -> tuple[Annotation, Assignment | None]:
         """Take an answer back (own ones; reviewers anyone's): the undo row, and a fresh lease on the sample for its

@@ -63,10 +63,11 @@ class Assignments:
         now = self._clock()
 
         def lease(tx: Transaction) -> Lease:
-            found, held = tx.queue.begin_lease(project_name, user.id, now)
-            project = _active(tx, found, project_name)
-            held = self._renewed(tx, project, user, held, now)[:count]
-            offers = _free_for(tx, project, user, count - len(held), beside=held if look_alike else None)
+            begun = tx.queue.begin_lease(project_name, user.id, now)
+            project = _active(tx, begun.project, project_name)
+            held = self._renewed(tx, project, user, begun.held, now)[:count]
+            beside = held if look_alike else None
+            offers = _free_for(tx, project, user, count - len(held), beside=beside, next_one=begun.next_one)
             held += tx.queue.add_assignments(offers, user.id, now + self._ttl, now)
             return Lease(project, tuple(held), None if held else why_empty(tx, project, user))
 
@@ -115,16 +116,26 @@ class Assignments:
 
 
 def _free_for(
-    tx: Transaction, project: Project, user: User, wanted: int, *, beside: Sequence[Assignment] | None
+    tx: Transaction,
+    project: Project,
+    user: User,
+    wanted: int,
+    *,
+    beside: Sequence[Assignment] | None,
+    next_one: Offer | None = None,
 ) -> list[Offer]:
     """Up to `wanted` selections that this person may be given now; the reserve makes up for what the batch lacks.
 
     beside: what the person holds, where look-alikes of it and of each other are wanted; None: one by one.
+    next_one: what is known already to be the first of them.
     """
     if wanted < 1:
         return []
     skipped = project.config.skip_policy != "others_only"
-    found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)
+    if wanted == 1 and next_one is not None:
+        found = [next_one]
+    else:
+        found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)
     # Again as long as it helps: what was opened may be something that this very person has answered already.
     while len(found) < wanted and open_reserve(tx, project, wanted - len(found)):
         found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)

@@ -11,10 +11,10 @@ from al_service.domain.records import (
     Chosen,
     Gold,
     GoldResult,
+    LeaseBegun,
     Likely,
     Offer,
     PersonWork,
-    Project,
     Sample,
     Selection,
     SuggestionCount,
@@ -108,9 +108,8 @@ class QueueRows(Protocol):
     def get_assignment(self, assignment_id: int) -> Assignment:
         """The assignment, or NotFoundError."""
 
-    def begin_lease(self, project_name: str, user_id: int, now: datetime) -> tuple[Project | None, list[Assignment]]:
-        """Take the project's lock and end what is over in it; then the project, or None, and the leases that this
-        person holds in it, oldest first."""
+    def begin_lease(self, project_name: str, user_id: int, now: datetime) -> LeaseBegun:
+        """Take the project's lock and end what is over in it; then what is there."""
 
     def asked(self, assignment_id: int, user_id: int, class_name: str | None, client_key: str) -> Asked:
         """What an answer of this person to this assignment, under that key, rests on, read after taking its project's

@@ -1,6 +1,6 @@
 """Rows of rounds, their jobs and their models, as the loop needs them; each is a part of `ports.Transaction`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -57,9 +57,10 @@ class RoundRows(Protocol):
     def all(self, project_id: int, *, limit: int = 200) -> list[Round]:
         """Rounds by number, the newest `limit`."""
 
-    def asking(self, project_id: int) -> RoundProgress | None:
+    def asking(self, project_id: int) -> Callable[[], RoundProgress | None]:
         """How far people are with the newest round that has chosen, or with the newest of all before any has; None
-        before the first. One statement, which reads no round as a whole.
+        before the first. One statement, which reads no round as a whole. As of now, told when it is asked for, also
+        after the commit.
         """
 
     def count_by_state(self, project_id: int) -> dict[str, int]:

@@ -8,6 +8,7 @@ READ snapshot. Nothing is retried here.
 import sqlite3
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +26,8 @@ PINGED_AFTER_S = 1.0
 SQLITE_CACHE_KIB = 32_768
 #: Option of an engine whose connections are used for one statement: it is a transaction by itself.
 WITHOUT_TRANSACTION = "al_without_transaction"
+#: Connections of a process to PostgreSQL for single look-ups. Each takes a fraction of a millisecond.
+LOOKERS = 20
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,16 @@ class Engines:
 
     def dispose(self) -> None:
         """Close every idle connection."""
-        self.writer.dispose()
-        self.reader.dispose()
+        for engine in (self.writer, self.reader, self.looker):
+            engine.dispose()
 
 
 def create_engines(url: str, *, pool_size: int) -> Engines:
     """Engines for `sqlite:///file` or `postgresql://…`; nothing is opened yet.
 
     Args:
-        pool_size: connections that one process may hold at once (SQLite: for each of reading and writing).
+        pool_size: connections that one process may hold at once (SQLite: for each of reading and writing; PostgreSQL:
+            and LOOKERS more).
 
     Raises:
         InvalidInputError: another database, SQLite in memory, or not a URL.
@@ -137,21 +141,27 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 def _postgres_engines(url: sa.URL, pool_size: int) -> Engines:
     name = f"PostgreSQL database {url.database or ''} at {url.host or 'the local socket'}"
-    writer = _pooled(
-        url,
-        pool_size,
-        isolation_level="READ COMMITTED",
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "al_service"},
-    )
-    sa.event.listen(writer, "connect", _postgres_connected)
-    _ping_after_idling(writer)
-    translate_failures(writer, name, writing=True)
+    options: dict[str, Any] = {
+        "connect_args": {
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "al_service",
+            # psycopg would throw away every prepared statement with its own at each ROLLBACK.
+            "prepare_threshold": None,
+        },
+        # Whoever takes a connection ends its transaction; a ROLLBACK at every return would be for nothing.
+        "pool_reset_on_return": None,
+    }
+    writer = _pooled(url, pool_size, isolation_level="READ COMMITTED", **options)
+    # Of its own, because switching a connection's isolation back and forth takes longer than a look-up.
+    looker = _pooled(url, LOOKERS, isolation_level="AUTOCOMMIT", **options)
+    for engine, writing in ((writer, True), (looker, False)):
+        sa.event.listen(engine, "connect", partial(_postgres_connected, writing))
+        _ping_after_idling(engine)
+        translate_failures(engine, name, writing=writing)
     for moment, work in (("commit", send_waiting), ("rollback", forget_waiting)):
         sa.event.listen(writer, moment, work)
     sa.event.listen(writer, "before_cursor_execute", _before_own_statement)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    # Nothing begins and nothing ends a transaction of one look-up: two answers less to wait for.
-    looker = writer.execution_options(isolation_level="AUTOCOMMIT")
     return Engines(name, writer, reader, looker, False)
 
 
@@ -161,7 +171,7 @@ def _before_own_statement(connection: sa.Connection, cursor: Any, *_: Any) -> No
         send_waiting(connection)
 
 
-def _postgres_connected(connection: Any, _record: object) -> None:
+def _postgres_connected(writing: bool, connection: Any, _record: object) -> None:
     # SET instead of the `options` of the connection string, which connection poolers refuse.
     settings = {
         "timezone": "UTC",
@@ -170,6 +180,7 @@ def _postgres_connected(connection: Any, _record: object) -> None:
         "lock_timeout": f"{BUSY_TIMEOUT_S:.0f}s",
         # The queue's statements look at a few rows of large tables: compiling them takes longer than running them.
         "jit": "off",
+        "default_transaction_read_only": "off" if writing else "on",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_S:.0f}s",
     }
     with connection.cursor() as cursor:

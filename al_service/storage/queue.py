@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from al_service.domain.records import Asked, Assignment, Offer, Project, Selection, SuggestionCount
+from al_service.domain.records import Asked, Assignment, LeaseBegun, Offer, Selection, SuggestionCount
 from al_service.domain.states import AnnotationKind, AssignmentState
 from al_service.errors import ConflictError, NotFoundError
 from al_service.storage.annotations import CLASS_TODAY, NAMED, is_undone
@@ -29,7 +29,7 @@ from al_service.storage.schema import (
     selections,
     users,
 )
-from al_service.storage.selections import SELECTION_COLUMNS, SqlSelectionRows, selection_from
+from al_service.storage.selections import SELECTION_COLUMNS, SqlSelectionRows, fresh, selection_from
 
 OPEN_LEASE = is_(assignments.c.state, AssignmentState.OPEN)
 TODAY = classes.alias("today")
@@ -38,6 +38,8 @@ LIKELIEST = classes.alias("likeliest")
 LIKELIEST_TODAY = sa.func.coalesce(LIKELIEST.c.merged_into_id, LIKELIEST.c.id)
 
 # SELECTION_COLUMNS brings the selection's id under the name that the lease's own column has.
+#: In `connection.info`: project name -> its id when it was last asked for.
+PROJECT_IDS = "al_project_ids"
 LEASE_COLUMNS = [column for column in assignments.c if column.name != "selection_id"]
 SELECT = sa.select(*LEASE_COLUMNS, *SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_from(
     SAMPLE_WITH_CLASS.join(selections, selections.c.sample_id == samples.c.id)
@@ -129,6 +131,12 @@ HELD_BY_NAME = Prepared(
 )
 
 
+#: On PostgreSQL: the first free selection, with an id for the lease on it. Parameters: project_id, user_id.
+NEXT_ONE = Prepared(
+    fresh(1).add_columns(sa.func.nextval(sa.func.pg_get_serial_sequence("assignments", "id")).label("lease_id"))
+)
+
+
 @cache
 def _leasing(count: int, on_postgres: bool) -> Prepared:
     """Leases so many at once. Parameters: person, until, now and, for each lease, project_N, selection_N, slot_N."""
@@ -146,6 +154,23 @@ def _leasing(count: int, on_postgres: bool) -> Prepared:
     ]
     insert = (postgresql.insert if on_postgres else sqlite.insert)(assignments).values(rows).on_conflict_do_nothing()
     return Prepared(insert.returning(assignments.c.id, assignments.c.selection_id, assignments.c.slot))
+
+
+#: With an id that PostgreSQL's sequence gave before.
+LEASE_AS = Prepared(
+    postgresql.insert(assignments)
+    .values(
+        id=sa.bindparam("id", type_=ID),
+        project_id=sa.bindparam("project_0", type_=ID),
+        selection_id=sa.bindparam("selection_0", type_=ID),
+        slot=sa.bindparam("slot_0", type_=assignments.c.slot.type),
+        user_id=sa.bindparam("person", type_=ID),
+        state=sa.literal_column(f"'{AssignmentState.OPEN.value}'"),
+        lease_expires_at=sa.bindparam("until", type_=UtcTime()),
+        created_at=sa.bindparam("now", type_=UtcTime()),
+    )
+    .on_conflict_do_nothing()
+)
 
 
 class SqlQueueRows(SqlSelectionRows):
@@ -187,6 +212,15 @@ class SqlQueueRows(SqlSelectionRows):
             values[f"project_{at}"] = offer.sample.project_id
             values[f"selection_{at}"] = offer.selection.id
             values[f"slot_{at}"] = slots.get(offer.selection.id, 0)
+        kept = offers[0].lease_id
+        if kept is not None and len(offers) == 1:
+            (offer,) = offers
+            slot = values["slot_0"]
+            is_leased = partial(_leased_already, offer.selection.id, slot, user_id)
+            LEASE_AS.change_later(self._connection, values | {"id": kept}, missing=is_leased)
+            return [
+                Assignment(kept, offer.selection, user_id, AssignmentState.OPEN, slot, expires_at, now, offer.sample)
+            ]
         leasing = _leasing(len(offers), is_postgres(self._connection))
         made = {row.selection_id: row for row in leasing.rows(self._connection, values)}
         lost = next((offer.selection.id for offer in offers if offer.selection.id not in made), None)
@@ -237,17 +271,37 @@ class SqlQueueRows(SqlSelectionRows):
         next_id = row.next_id if is_postgres(self._connection) and not row.is_known else None
         return Asked(_assignment(row), row.named_class_id, row.named_class_name, bool(row.is_first), next_id)
 
-    def begin_lease(self, project_name: str, user_id: int, now: datetime) -> tuple[Project | None, list[Assignment]]:
-        """Take the project's lock and end what is over in it (lease_expires_at <= now); then the project, or None, and
-        the leases that this person holds in it, oldest first.
+    def begin_lease(self, project_name: str, user_id: int, now: datetime) -> LeaseBegun:
+        """Take the project's lock and end what is over in it (lease_expires_at <= now); then what is there.
+
+        PostgreSQL is asked for the next free sample in the same message: most who ask want one more, and waiting for
+        a second answer would take longer. The message needs the project's id before the name was looked up: that of
+        the last time, and what comes of a wrong one is not used.
         """
+        connection = self._connection
         of_name = {"wanted": project_name}
-        if is_postgres(self._connection):
-            LOCK_BY_NAME.change_later(self._connection, of_name)
-        EXPIRE_BY_NAME.change_later(self._connection, of_name | {"now": now})
-        rows = BY_NAME.rows_later(self._connection, of_name)
-        held = HELD_BY_NAME.rows(self._connection, of_name | {"in_hands_of": user_id})
-        return next(iter(projects_from(rows())), None), [_assignment(row) for row in held]
+        if not is_postgres(connection):
+            EXPIRE_BY_NAME.change_later(connection, of_name | {"now": now})
+            rows = BY_NAME.rows(connection, of_name)
+            held = HELD_BY_NAME.rows(connection, of_name | {"in_hands_of": user_id})
+            return LeaseBegun(next(iter(projects_from(rows)), None), [_assignment(row) for row in held])
+        LOCK_BY_NAME.change_later(connection, of_name)
+        EXPIRE_BY_NAME.change_later(connection, of_name | {"now": now})
+        project_rows = BY_NAME.rows_later(connection, of_name)
+        held_rows = HELD_BY_NAME.rows_later(connection, of_name | {"in_hands_of": user_id})
+        known: dict[str, int] = connection.info.setdefault(PROJECT_IDS, {})
+        guess = known.get(project_name)
+        first = None if guess is None else self._next_one(guess, user_id)
+        project = next(iter(projects_from(project_rows())), None)
+        held = [_assignment(row) for row in held_rows()]
+        if project is not None:
+            known[project_name] = project.id
+        return LeaseBegun(project, held, first if project is not None and project.id == guess else None)
+
+    def _next_one(self, project_id: int, user_id: int) -> Offer | None:
+        """The first free selection, with an id for the lease on it."""
+        row = NEXT_ONE.row(self._connection, {"project_id": project_id, "user_id": user_id})
+        return None if row is None else Offer(selection_from(row), sample_from(row), row.lease_id)
 
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""

@@ -1,7 +1,7 @@
 """Rounds and their stages in SQL."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -134,17 +134,22 @@ class SqlRoundRows:
         newest = SELECT.where(rounds.c.project_id == project_id).order_by(rounds.c.number.desc()).limit(limit)
         return self._read(newest)[::-1]
 
-    def asking(self, project_id: int) -> RoundProgress | None:
+    def asking(self, project_id: int) -> Callable[[], RoundProgress | None]:
         """How far people are with the newest round that has chosen, or with the newest of all before any has; None
-        before the first.
+        before the first. As of now, told from the commit on at the latest: nothing has to wait for it before.
 
         Cost: some rows of `selection_counts` for each of the newest rounds.
         """
-        rows = ASKING.rows(self._connection, {"in_project": project_id})
-        row = next((row for row in rows if row.selected_count), rows[0] if rows else None)
-        if row is None:
-            return None
-        return RoundProgress(row.number, row.selected_count, row.answered_count, row.answered_ahead)
+        found = ASKING.rows_later(self._connection, {"in_project": project_id})
+
+        def progress() -> RoundProgress | None:
+            rows = found()
+            row = next((row for row in rows if row.selected_count), rows[0] if rows else None)
+            if row is None:
+                return None
+            return RoundProgress(row.number, row.selected_count, row.answered_count, row.answered_ahead)
+
+        return progress
 
     def count_by_state(self, project_id: int) -> dict[str, int]:
         """How many rounds are in each state; states without rounds are left out."""

@@ -164,7 +164,7 @@ def _offered(*parts: "sa.Select[Any]", limit: "sa.ColumnElement[Any]" = LIMIT) -
 FRESH = _offered(BY_HAND, MAY_BE_GIVEN.where(~_has_answer(*ANSWERS)))
 
 
-def _fresh(limit: int) -> "sa.Select[Any]":
+def fresh(limit: int) -> "sa.Select[Any]":
     """`FRESH` with its limit written into it. Where that is a parameter, PostgreSQL plans the statement anew at every
     run, which takes several times as long as the run.
     """
@@ -173,7 +173,7 @@ def _fresh(limit: int) -> "sa.Select[Any]":
     return _offered(*(part.limit(written) for part in parts), limit=written)
 
 
-FRESH_BY_LIMIT = {limit: Prepared(_fresh(limit)) for limit in (1, 3, 10, 30, 100)}
+FRESH_BY_LIMIT = {limit: Prepared(fresh(limit)) for limit in (1, 3, 10, 30, 100)}
 ONLY_SKIPPED = selections.c.sample_id.in_(SKIPPED_SAMPLES) & ~_has_answer(AnnotationKind.LABEL, AnnotationKind.FLAG)
 #: The statement of `free_of_group`; parameters: also round_id, look_alike.
 OF_GROUP = _offered(

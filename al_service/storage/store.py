@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
@@ -29,29 +29,46 @@ from al_service.storage.rounds import SqlRoundRows
 from al_service.storage.samples import SqlSampleRows
 from al_service.storage.skills import SqlSkillRows
 
+R = TypeVar("R")
 T = TypeVar("T")
+
+
+class _Rows(Generic[R]):
+    """An attribute of a transaction: one kind of rows, made when it is first asked for."""
+
+    def __init__(self, kind: Callable[[sa.Connection], R]) -> None:
+        self._kind = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, tx: "SqlTransaction", owner: type) -> R:
+        rows = tx.__dict__[self._name] = self._kind(tx.connection)
+        return rows
 
 
 class SqlTransaction:
     """As in `loop.ports.Transaction`: all rows, seen through one connection."""
 
+    projects = _Rows(SqlProjectRows)
+    classes = _Rows(SqlClassRows)
+    samples = _Rows(SqlSampleRows)
+    annotations = _Rows(SqlAnnotationRows)
+    queue = _Rows(SqlQueueRows)
+    lanes = _Rows(SqlLaneRows)
+    people = _Rows(SqlPeopleRows)
+    examples = _Rows(SqlExampleRows)
+    skills = _Rows(SqlSkillRows)
+    review_list = _Rows(SqlReviewListRows)
+    rounds = _Rows(SqlRoundRows)
+    models = _Rows(SqlModelRows)
+    jobs = _Rows(SqlJobRows)
+    accounts = _Rows(SqlAccountRows)
+    invitations = _Rows(SqlInvitationRows)
+    own_settings = _Rows(SqlOwnSettingRows)
+
     def __init__(self, connection: sa.Connection) -> None:
-        self.projects = SqlProjectRows(connection)
-        self.classes = SqlClassRows(connection)
-        self.samples = SqlSampleRows(connection)
-        self.annotations = SqlAnnotationRows(connection)
-        self.queue = SqlQueueRows(connection)
-        self.lanes = SqlLaneRows(connection)
-        self.people = SqlPeopleRows(connection)
-        self.examples = SqlExampleRows(connection)
-        self.skills = SqlSkillRows(connection)
-        self.review_list = SqlReviewListRows(connection)
-        self.rounds = SqlRoundRows(connection)
-        self.models = SqlModelRows(connection)
-        self.jobs = SqlJobRows(connection)
-        self.accounts = SqlAccountRows(connection)
-        self.invitations = SqlInvitationRows(connection)
-        self.own_settings = SqlOwnSettingRows(connection)
+        self.connection = connection
 
 
 class SqlStore:
@@ -83,7 +100,7 @@ class SqlStore:
     def look(self) -> AbstractContextManager[SqlTransaction]:
         """As `read`, for one look-up: what a second one saw could be newer."""
         engines = self._own_engines()
-        return _reading(engines.looker, engines.name)
+        return _looking(engines.looker, engines.name)
 
     @contextmanager
     def write(self) -> Iterator[SqlTransaction]:
@@ -161,6 +178,13 @@ class SqlStore:
 @contextmanager
 def _reading(engine: sa.Engine, name: str) -> Iterator[SqlTransaction]:
     with checkout(engine, name) as connection, connection.begin():
+        yield SqlTransaction(connection)
+
+
+@contextmanager
+def _looking(engine: sa.Engine, name: str) -> Iterator[SqlTransaction]:
+    """Nothing begins and nothing ends a transaction around one look-up: two answers less to wait for."""
+    with checkout(engine, name) as connection:
         yield SqlTransaction(connection)
 
 
