@@ -90,7 +90,7 @@ class SqlAnnotationRows:
     def add_as(self, annotation_id: int, annotation: NewAnnotation, class_id: int | None, now: datetime) -> Annotation:
         """As `add_if_new`, under an id that was kept for it with the knowledge that its key is new (`Asked`)."""
         values = _values(annotation, class_id, now) | {"id": annotation_id}
-        ADD_AS.change_later(self._connection, values, missing=partial(self._collision, annotation))
+        ADD_AS.change_later(self._connection, values, missing=partial(_key_was_used, annotation))
         return _added(annotation_id, annotation, now)
 
     def _collision(self, annotation: NewAnnotation) -> ConflictError:
@@ -233,6 +233,10 @@ class SqlAnnotationRows:
             sa.text(PEOPLES_LABELS),
         )
         return self._connection.execute(statement).scalar_one()
+
+
+def _key_was_used(annotation: NewAnnotation) -> ConflictError:
+    return ConflictError(f"client_key {annotation.client_key!r} was used for another answer a moment ago")
 
 
 def _values(annotation: NewAnnotation, class_id: int | None, now: datetime) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from al_service.errors import InvalidInputError
 from al_service.storage.column_types import json_text
 from al_service.storage.failures import DatabaseUnavailableError, raise_own, translate_failures
-from al_service.storage.prepared import forget_waiting, send_waiting
+from al_service.storage.prepared import commit_waiting, forget_waiting, send_waiting
 
 BUSY_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 60.0
@@ -148,7 +148,7 @@ def _postgres_engines(url: sa.URL, pool_size: int) -> Engines:
             # psycopg would throw away every prepared statement with its own at each ROLLBACK.
             "prepare_threshold": None,
         },
-        # Whoever takes a connection ends its transaction; a ROLLBACK at every return would be for nothing.
+        # `_end_transaction` does it, and only where there is something to roll back.
         "pool_reset_on_return": None,
     }
     writer = _pooled(url, pool_size, isolation_level="READ COMMITTED", **options)
@@ -156,9 +156,10 @@ def _postgres_engines(url: sa.URL, pool_size: int) -> Engines:
     looker = _pooled(url, LOOKERS, isolation_level="AUTOCOMMIT", **options)
     for engine, writing in ((writer, True), (looker, False)):
         sa.event.listen(engine, "connect", partial(_postgres_connected, writing))
+        sa.event.listen(engine, "reset", _end_transaction)
         _ping_after_idling(engine)
         translate_failures(engine, name, writing=writing)
-    for moment, work in (("commit", send_waiting), ("rollback", forget_waiting)):
+    for moment, work in (("commit", commit_waiting), ("rollback", forget_waiting)):
         sa.event.listen(writer, moment, work)
     sa.event.listen(writer, "before_cursor_execute", _before_own_statement)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -169,6 +170,12 @@ def _before_own_statement(connection: sa.Connection, cursor: Any, *_: Any) -> No
     # A prepared statement, which is told of without a cursor, sends what waits together with itself.
     if cursor is not None:
         send_waiting(connection)
+
+
+def _end_transaction(connection: Any, _record: object, state: Any) -> None:
+    """Nobody is given a connection in the middle of a transaction, e.g. of one whose commit was refused."""
+    if not state.terminate_only and connection.info.transaction_status.name != "IDLE":
+        connection.rollback()
 
 
 def _postgres_connected(writing: bool, connection: Any, _record: object) -> None:

@@ -16,6 +16,8 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from al_service.storage.failures import RefusedStatement
+
 DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
@@ -71,8 +73,8 @@ class Exchange:
         each of them gave.
 
         Raises:
-            psycopg.Error: what the server said to the first statement that failed, and those after it did not run; or
-                the connection is lost, and closed.
+            RefusedStatement: the server refused one; those after it did not run.
+            psycopg.Error: the connection is lost, and closed, or there is no beginning a transaction.
         """
         libpq = self._driver.pgconn
         begins = libpq.transaction_status == TransactionStatus.IDLE and not self._driver.autocommit
@@ -96,10 +98,12 @@ class Exchange:
         for text, result in zip(fresh, results[begins:], strict=False):
             if result.status in DONE:
                 self._names[text] = names[text]
-        for result in results:
+        first = len(results) - len(messages)
+        for at, result in enumerate(results, -first):
             if result.status not in DONE:
-                raise errors.error_from_result(result)
-        return [Result(result, self._transformer) for result in results[-len(messages) :]]
+                error = errors.error_from_result(result)
+                raise RefusedStatement(at, error) if at >= 0 else error
+        return [Result(result, self._transformer) for result in results[first:]]
 
     def _begin(self) -> bytes:
         words = ["BEGIN"]

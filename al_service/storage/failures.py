@@ -52,6 +52,20 @@ class DatabaseUnavailableError(UnavailableError):
     code = "database_unavailable"
 
 
+class RefusedStatement(Exception):  # noqa: N818 (never leaves the storage; what it holds does)
+    """PostgreSQL refused one of several statements that were sent together; those after it did not run.
+
+    Attributes:
+        at: which one, from 0.
+        error: what the server said, as its driver raises it.
+    """
+
+    def __init__(self, at: int, error: Any) -> None:
+        super().__init__(str(error))
+        self.at = at
+        self.error = error
+
+
 def translate_failures(engine: sa.Engine, name: str, *, writing: bool) -> None:
     """Raise own errors from every statement, commit and connect of that engine.
 

@@ -5,7 +5,7 @@ is left out is its work on every single run: finding the compiled statement, a c
 own. For the short look-ups of the queue that work takes several times as long as the database does.
 
 On PostgreSQL each answer waited for costs as much again. What needs no answer waits for the next statement and goes in
-one message with it (`change_later`, `rows_later`); `send_waiting` does so before a commit and before SQLAlchemy's own
+one message with it (`change_later`, `rows_later`), or with the commit; `send_waiting` does so before SQLAlchemy's own
 statements.
 """
 
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import Dialect
 
-from al_service.storage.failures import raise_own
+from al_service.storage.failures import RefusedStatement, raise_own
 
 if TYPE_CHECKING:
     from al_service.storage.exchange import Exchange, Message, Result
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: In `connection.info`, which lives as long as the connection to the server: what waits for the next statement, and on
 #: PostgreSQL the way to send it.
 WAITING, EXCHANGE = "al_waiting", "al_exchange"
+
+#: SQLSTATE of a division by zero: what `text_with_check` says where no row was changed.
+NO_ROW = "22012"
 
 Converter = Callable[[Any], Any]
 
@@ -69,23 +72,24 @@ class Prepared:
     def change_later(
         self, connection: sa.Connection, values: Mapping[str, Any], *, missing: Callable[[], Exception] | None = None
     ) -> None:
-        """Change rows before the next statement of this transaction, or before it commits.
+        """Change rows before the next statement of this transaction, or with its commit.
 
         Args:
-            missing: what to raise then if no row was there to be changed.
+            missing: what to raise then if no row was there to be changed. It must not ask the database: PostgreSQL has
+                given the transaction up by then.
         """
 
         def check(result: "_Result") -> None:
             if missing is not None and result.changed == 0:
                 raise missing()
 
-        self._later(connection, values, check)
+        self._later(connection, values, check, missing)
 
     def rows_later(self, connection: sa.Connection, values: Mapping[str, Any]) -> Callable[[], list[Any]]:
         """As `rows`, sent together with the next statement, or when the rows are asked for."""
         compiled = self._for(connection)
         found: list[list[Any]] = []
-        self._later(connection, values, lambda result: found.append(compiled.rows(result)))
+        self._later(connection, values, lambda result: found.append(compiled.rows(result)), None)
 
         def rows() -> list[Any]:
             if not found:
@@ -94,13 +98,20 @@ class Prepared:
 
         return rows
 
-    def _later(self, connection: sa.Connection, values: Mapping[str, Any], then: Callable[["_Result"], None]) -> None:
+    def _later(
+        self,
+        connection: sa.Connection,
+        values: Mapping[str, Any],
+        then: Callable[["_Result"], None],
+        missing: Callable[[], Exception] | None,
+    ) -> None:
         compiled = self._for(connection)
         if not compiled.is_postgres:
             then(self._run(connection, compiled, values))
             return
-        message = _message(connection, compiled, self._hear(connection, compiled, values))
-        connection.info.setdefault(WAITING, []).append(_Waiting(message, then))
+        text = compiled.text if missing is None else compiled.text_with_check
+        message = _message(connection, text, self._hear(connection, compiled, values))
+        connection.info.setdefault(WAITING, []).append(_Waiting(message, then, missing))
 
     def _for(self, connection: sa.Connection) -> "_Compiled":
         dialect = connection.dialect
@@ -112,7 +123,7 @@ class Prepared:
     def _run(self, connection: sa.Connection, compiled: "_Compiled", values: Mapping[str, Any]) -> "_Result":
         given = self._hear(connection, compiled, values)
         if compiled.is_postgres:
-            return _send(connection, _message(connection, compiled, given))
+            return _send(connection, _message(connection, compiled.text, given))
         driver: Any = connection.connection.driver_connection
         try:
             return _SqliteResult(driver.execute(compiled.text, given))
@@ -134,6 +145,12 @@ def send_waiting(connection: sa.Connection) -> None:
         _send(connection)
 
 
+def commit_waiting(connection: sa.Connection) -> None:
+    """As `send_waiting`, and commit in the same message, so that nobody waits for both one after the other."""
+    if connection.info.get(WAITING):
+        _send(connection, _message(connection, "COMMIT", ()))
+
+
 def forget_waiting(connection: sa.Connection) -> None:
     """The transaction is given up, and with it what still waits; a lost connection took that along."""
     if not connection.invalidated:
@@ -146,6 +163,7 @@ class _Waiting:
 
     message: "Message"
     then: Callable[["_Result"], None]
+    missing: Callable[[], Exception] | None
 
 
 @dataclass(frozen=True)
@@ -179,9 +197,9 @@ def _exchange(connection: sa.Connection) -> "Exchange":
     return found
 
 
-def _message(connection: sa.Connection, compiled: "_Compiled", given: Sequence[Any]) -> "Message":
+def _message(connection: sa.Connection, text: str, given: Sequence[Any]) -> "Message":
     try:
-        return _exchange(connection).message(compiled.text, given)
+        return _exchange(connection).message(text, given)
     except connection.dialect.loaded_dbapi.Error as error:
         raise_own(error, connection)
 
@@ -193,6 +211,11 @@ def _send(connection: sa.Connection, *last: "Message") -> "Result":
         results = _exchange(connection).run([*(one.message for one in waiting), *last])
     except connection.dialect.loaded_dbapi.Error as error:
         raise_own(error, connection)
+    except RefusedStatement as refused:
+        missing = waiting[refused.at].missing if refused.at < len(waiting) else None
+        if missing is not None and refused.error.sqlstate == NO_ROW:
+            raise missing() from refused.error
+        raise_own(refused.error, connection)
     for one, result in zip(waiting, results, strict=False):
         one.then(result)
     return results[-1]
@@ -210,6 +233,8 @@ class _Compiled:
         options = {"render_postcompile": True}
         compiled: Any = statement.compile(dialect=writer, column_keys=columns, compile_kwargs=options)
         self.text: str = compiled.string
+        # Fails in the server, so that what comes after it in the same message, a COMMIT, is not done.
+        self.text_with_check = f"WITH changed AS ({self.text} RETURNING 1) SELECT 1 / count(*) FROM changed"  # noqa: S608 (our own statements)
         self._into = [_parameter(name, compiled, dialect) for name in compiled.positiontup or ()]
         self._returned = statement.exported_columns
         self._dialect = dialect

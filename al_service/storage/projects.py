@@ -167,10 +167,11 @@ def class_meant(connection: sa.Connection, project_id: int, class_name: str) -> 
 
 
 def unknown_class(class_name: str, known: Sequence[str]) -> InvalidInputError:
-    """The error for a label whose class the project does not have; names the known ones."""
+    """The error for a label whose class the project does not have; names those that are known here."""
     shown = ", ".join(known[:CLASS_NAMES_SHOWN]) + (
         f" and {len(known) - CLASS_NAMES_SHOWN} more" if len(known) > CLASS_NAMES_SHOWN else ""
     )
     return InvalidInputError(
-        f"{class_name!r} is not a class of the project; classes: {shown or 'none yet'}", class_name=class_name
+        f"{class_name!r} is not a class of the project" + (f"; classes: {shown}" if shown else ""),
+        class_name=class_name,
     )

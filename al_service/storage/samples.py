@@ -14,7 +14,7 @@ from al_service.storage.column_types import ID, KEY_BYTES_MAX, UtcTime
 from al_service.storage.dialect import chunks, insert_into, is_postgres, wait_for
 from al_service.storage.pool_counts import count_pool
 from al_service.storage.prepared import Prepared
-from al_service.storage.projects import class_ids, class_meant, unknown_class
+from al_service.storage.projects import class_meant, unknown_class
 from al_service.storage.schema import annotations, classes, is_, job_rejections, labels, projects, selections
 from al_service.storage.schema import samples as samples_table
 
@@ -324,7 +324,7 @@ class SqlSampleRows:
             statement.change_later(
                 self._connection,
                 values,
-                missing=lambda: unknown_class(class_name, list(class_ids(self._connection, sample.project_id))),
+                missing=lambda: unknown_class(class_name, ()),
             )
         elif sample.class_name is not None:
             self._connection.execute(sa.delete(labels).where(labels.c.sample_id == sample.id))
