@@ -100,7 +100,7 @@ class SessionCookies(SecureCookieSessionInterface):
         age_s = time.time() - signed_at.timestamp()
         is_good = 0 <= age_s <= app.permanent_session_lifetime.total_seconds()
         # A copy: what this request changes is its own.
-        return self.session_class(deepcopy(values) if is_good else None)
+        return self.session_class(_copied(values) if is_good else None)
 
     def _open(self, app: Flask, _secret_key: str, text: str) -> tuple[dict[str, Any], datetime]:
         serializer = self.get_signing_serializer(app)
@@ -113,6 +113,12 @@ class SessionCookies(SecureCookieSessionInterface):
         """As in Flask, unless the response is such an image and the session has not changed."""
         if session.modified or not response.cache_control.immutable:
             super().save_session(app, session, response)
+
+
+def _copied(values: dict[str, Any]) -> dict[str, Any]:
+    """A copy to change. What we put in is flat, and a flat copy takes a tenth of the time of a deep one."""
+    is_flat = all(isinstance(value, str | int | float | None) for value in values.values())
+    return dict(values) if is_flat else deepcopy(values)
 
 
 def install(app: Flask, services: Services, settings: Settings) -> None:

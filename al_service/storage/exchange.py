@@ -78,8 +78,10 @@ class Exchange:
         """
         libpq = self._driver.pgconn
         begins = libpq.transaction_status == TransactionStatus.IDLE and not self._driver.autocommit
-        fresh = [text for text in dict.fromkeys(message.text for message in messages) if text not in self._names]
-        names = self._names | {text: b"al_%d" % number for number, text in enumerate(fresh, len(self._names))}
+        names = self._names
+        fresh = list(dict.fromkeys(message.text for message in messages if message.text not in names))
+        if fresh:
+            names = names | {text: b"al_%d" % number for number, text in enumerate(fresh, len(names))}
         libpq.enter_pipeline_mode()
         try:
             if begins:
@@ -117,12 +119,13 @@ class Exchange:
         """Send what is written, and read one result for each command."""
         libpq = self._driver.pgconn
         poll = select.poll()
-        poll.register(libpq.socket, select.POLLIN | select.POLLOUT)
-        while libpq.flush():
+        if libpq.flush():
             # Reading as well: a server that cannot get rid of its answers would read nothing more.
-            poll.poll()
-            libpq.consume_input()
-        poll.modify(libpq.socket, select.POLLIN)
+            poll.register(libpq.socket, select.POLLIN | select.POLLOUT)
+            while libpq.flush():
+                poll.poll()
+                libpq.consume_input()
+        poll.register(libpq.socket, select.POLLIN)
         results: list[PGresult] = []
         while True:
             while libpq.is_busy():

@@ -17,9 +17,12 @@ from al_service.storage.schema import annotations, assignments, classes, gold, i
 from al_service.storage.selections import (
     IN_BATCH,
     IN_OWN_HANDS,
+    LIMIT,
     OPEN,
+    PROJECT_ID,
     SELECT,
     SELECTION_COLUMNS,
+    USER_ID,
     likely_from,
     selection_from,
 )
@@ -48,6 +51,37 @@ LAST_OPINION = (
     .limit(1)
     .correlate(gold)
     .scalar_subquery()
+)
+
+# Made once, because many leases need them.
+ANSWERED_BY_THEM = sa.exists().where(
+    annotations.c.sample_id == gold.c.sample_id,
+    annotations.c.user_id == USER_ID,
+    is_(annotations.c.kind, *ANSWERS),
+    ~is_undone(),
+)
+ASKED_OTHERWISE = sa.exists().where(
+    selections.c.sample_id == gold.c.sample_id,
+    is_(selections.c.state, SelectionState.OPEN),
+    (selections.c.assigned_to_id == USER_ID) | ~IS_GOLD,
+)
+#: The statement of `gold_for`; parameters: project_id, user_id, limit.
+FREE_GOLD = (
+    GOLD_WITH_SAMPLE.add_columns(LAST_OPINION.label("likely"))
+    .where(gold.c.project_id == PROJECT_ID, ~ANSWERED_BY_THEM, ~ASKED_OTHERWISE)
+    .where(gold.c.sample_id.not_in(IN_OWN_HANDS))
+    .order_by(gold.c.sample_id)
+    .limit(LIMIT)
+)
+FREE_GOLD_WITH_OPINION = FREE_GOLD.where(LAST_OPINION.is_not(None))
+#: The statement of `with_gold_before`; parameters: project_id, user_id, selection_ids.
+BESIDE = selections.c.reason["beside"].as_integer()
+GIVEN_BEFORE = sa.select(BESIDE).where(
+    selections.c.sample_id.in_(sa.select(gold.c.sample_id).where(gold.c.project_id == PROJECT_ID)),
+    selections.c.round_id.is_(None),
+    IS_GOLD,
+    selections.c.assigned_to_id == USER_ID,
+    BESIDE.in_(sa.bindparam("selection_ids", expanding=True)),
 )
 
 
@@ -174,19 +208,8 @@ class SqlLaneRows:
         """Gold that this person neither answered nor has in hand, by sample id; with_opinion: only what a round chose
         by a model that had an opinion of it.
         """
-        mine = (annotations.c.sample_id == gold.c.sample_id) & (annotations.c.user_id == user_id)
-        answered = sa.exists().where(mine, is_(annotations.c.kind, *ANSWERS), ~is_undone())
-        asked = sa.exists().where(
-            selections.c.sample_id == gold.c.sample_id,
-            is_(selections.c.state, SelectionState.OPEN),
-            (selections.c.assigned_to_id == user_id) | ~IS_GOLD,
-        )
-        free = GOLD_WITH_SAMPLE.where(gold.c.project_id == project_id, ~answered, ~asked)
-        free = free.add_columns(LAST_OPINION.label("likely"))
-        if with_opinion:
-            free = free.where(LAST_OPINION.is_not(None))
-        here = free.where(gold.c.sample_id.not_in(IN_OWN_HANDS)).order_by(gold.c.sample_id).limit(limit)
-        rows = self._connection.execute(here, {"project_id": project_id, "user_id": user_id})
+        statement = FREE_GOLD_WITH_OPINION if with_opinion else FREE_GOLD
+        rows = self._connection.execute(statement, {"project_id": project_id, "user_id": user_id, "limit": limit})
         return [
             Gold(sample_from(row), row.gold_class, row.gold_by, row.created_at, likely_from(row.likely)) for row in rows
         ]
@@ -196,11 +219,8 @@ class SqlLaneRows:
 
         Cost: one look-up in an index for each gold of the project.
         """
-        of_gold = selections.c.sample_id.in_(sa.select(gold.c.sample_id).where(gold.c.project_id == project_id))
-        given = of_gold & selections.c.round_id.is_(None) & IS_GOLD & (selections.c.assigned_to_id == user_id)
-        beside = selections.c.reason["beside"].as_integer()
-        found = self._connection.execute(sa.select(beside).where(given, beside.in_(selection_ids)))
-        return set(found.scalars())
+        values = {"project_id": project_id, "user_id": user_id, "selection_ids": list(selection_ids)}
+        return set(self._connection.execute(GIVEN_BEFORE, values).scalars())
 
     def gold_results(self, project_id: int) -> list[GoldResult]:
         """How each person's labels of gold agree with it, by user id; skips, flags and what was undone do not count."""

@@ -1,8 +1,8 @@
 """How many statements the labeler's requests cost, on both databases: a number that grows is a decision, not an
-accident. PostgreSQL needs one more, which takes the project's lock.
+accident. PostgreSQL needs one more, which takes the project's lock, and looks up along with it what may come next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from al_service.domain.records import User
 from al_service.domain.states import AnnotationKind
+from al_service.storage.exchange import Exchange, Message, Result
 from al_service.storage.store import SqlStore
 from tests.integration.conftest import Loop
 from tests.integration.pets import fill, label, lease, say
@@ -52,11 +53,32 @@ def test_a_lease_takes_as_many_statements_for_many_samples_as_for_one(
     assert (len(held), len(sent)) == (count, 5 + lock)
     with counted(loop) as sent:
         assert lease(loop, mia, count) == held
-    assert len(sent) == 3 + lock
+    ahead = lock
+    assert len(sent) == 3 + lock + ahead
     loop.clock.advance(100)
     with counted(loop) as sent:
         lease(loop, mia, count)
-    assert len(sent) == 4 + lock
+    assert len(sent) == 4 + lock + ahead
+
+
+def test_postgresql_is_waited_for_twice(
+    loop: Loop, mia: User, database_kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(loop)
+    lease(loop, mia)
+    waits: list[int] = []
+    run = Exchange.run
+
+    def counting(self: Exchange, messages: Sequence[Message]) -> list[Result]:
+        waits.append(len(messages))
+        return run(self, messages)
+
+    monkeypatch.setattr(Exchange, "run", counting)
+    [held] = lease(loop, mia)
+    label(loop, held, mia)
+    asked = len(waits)
+    lease(loop, mia)
+    assert (asked, len(waits) - asked) == ((3, 2) if database_kind == "postgresql" else (0, 0))
 
 
 def test_leases_of_a_sample_for_several_people_look_for_their_slots_together(loop: Loop, mia: User, lock: int) -> None:

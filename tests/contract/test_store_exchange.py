@@ -1,0 +1,126 @@
+"""Several statements in one message to PostgreSQL: what comes back, what is refused, and what a lost server leaves."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from al_service.storage.exchange import Exchange
+from al_service.storage.failures import RefusedStatement
+
+pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"])
+NUMBER = "SELECT $1::bigint AS number"
+ADD, COUNT = "INSERT INTO notes VALUES ($1, $2)", "SELECT count(*) FROM notes"
+
+
+@pytest.fixture
+def conninfo(store_url: str) -> str:
+    """As psycopg wants it."""
+    return sa.make_url(store_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def driver(conninfo: str) -> Iterator["psycopg.Connection[Any]"]:
+    """A connection with an empty table."""
+    with psycopg.connect(conninfo, prepare_threshold=None) as connection:
+        connection.execute("CREATE TABLE notes (id BIGINT PRIMARY KEY, text TEXT)")
+        connection.commit()
+        yield connection
+
+
+@pytest.fixture
+def exchange(driver: "psycopg.Connection[Any]") -> Exchange:
+    """What is tested."""
+    return Exchange(driver)
+
+
+def run(exchange: Exchange, *statements: tuple[str, list[Any]]) -> list[list[Any]]:
+    results = exchange.run([exchange.message(text, values) for text, values in statements])
+    return [result.rows(tuple) if result.column_types() else [result.changed] for result in results]
+
+
+def test_each_statement_sees_what_came_before_it_and_gives_its_own_rows(exchange: Exchange) -> None:
+    sent = [(COUNT, []), (ADD, [1, "a"]), (ADD, [2, None]), (COUNT, []), ("SELECT * FROM notes ORDER BY id", [])]
+    assert run(exchange, *sent) == [[(0,)], [1], [1], [(2,)], [(1, "a"), (2, None)]]
+    assert run(exchange, ("DELETE FROM notes", [])) == [[2]]
+
+
+def test_they_share_the_transaction_of_the_connection(driver: "psycopg.Connection[Any]", exchange: Exchange) -> None:
+    driver.execute("INSERT INTO notes VALUES (1, 'a')")
+    assert run(exchange, (ADD, [2, "b"]), (COUNT, [])) == [[1], [(2,)]]
+    driver.rollback()
+    assert run(exchange, (COUNT, [])) == [[(0,)]]
+    assert driver.info.transaction_status.name == "INTRANS"
+    run(exchange, (ADD, [3, "c"]), ("COMMIT", []))
+    assert driver.info.transaction_status.name == "IDLE"
+    driver.rollback()
+    assert run(exchange, (COUNT, [])) == [[(1,)]]
+
+
+def test_a_refused_one_is_named_and_nothing_after_it_happens(
+    driver: "psycopg.Connection[Any]", exchange: Exchange
+) -> None:
+    run(exchange, (ADD, [1, "a"]), ("COMMIT", []))
+    with pytest.raises(RefusedStatement) as raised:
+        run(exchange, (ADD, [2, "b"]), (ADD, [1, "again"]), (NUMBER, [1]), ("COMMIT", []))
+    assert raised.value.at == 1
+    assert isinstance(raised.value.error, psycopg.errors.UniqueViolation)
+    assert "notes_pkey" in str(raised.value)
+    driver.rollback()
+    # What was prepared along with it, before and after, is as good as before.
+    assert run(exchange, (COUNT, []), (ADD, [2, "b"]), (NUMBER, [7])) == [[(1,)], [1], [(7,)]]
+
+
+def test_a_statement_that_cannot_be_prepared_leaves_the_others_usable(
+    driver: "psycopg.Connection[Any]", exchange: Exchange
+) -> None:
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        run(exchange, (NUMBER, [1]), ("SELECT * FROM nowhere", []), (COUNT, []))
+    driver.rollback()
+    assert run(exchange, (NUMBER, [1]), (COUNT, [])) == [[(1,)], [(0,)]]
+
+
+def test_a_value_without_a_text_is_refused_before_anything_is_sent(exchange: Exchange) -> None:
+    with pytest.raises(psycopg.DataError):
+        exchange.message(ADD, [1, "\0"])
+    assert run(exchange, (ADD, [1, "a"])) == [[1]]
+
+
+def test_more_than_fits_into_both_buffers_at_once(exchange: Exchange) -> None:
+    long = "x" * 200_000
+    sent = [("SELECT $1::text || $1::text", [long])] * 60
+    found = run(exchange, *sent)
+    assert {len(text) for ((text,),) in found} == {400_000}
+    assert len(found) == 60
+
+
+def test_a_server_that_hangs_up_is_an_error_at_once(
+    conninfo: str, driver: "psycopg.Connection[Any]", exchange: Exchange
+) -> None:
+    run(exchange, (ADD, [1, "a"]))
+    with psycopg.connect(conninfo, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [driver.info.backend_pid])
+    for _ in range(2):
+        with pytest.raises(psycopg.OperationalError):
+            run(exchange, (COUNT, []))
+    assert driver.closed
+
+
+def test_whoever_stops_waiting_leaves_no_answer_for_the_next_one(
+    driver: "psycopg.Connection[Any]", exchange: Exchange
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(exchange, ("SELECT pg_sleep($1)", [30]))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert driver.closed
