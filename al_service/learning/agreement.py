@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import cohen_kappa_score
 
 from al_service.errors import InvalidInputError
 
@@ -44,10 +45,7 @@ def agreement(first: Sequence[str], second: Sequence[str]) -> Agreement:
     """
     if len(first) != len(second) or not len(first):
         raise InvalidInputError(f"{len(first)} and {len(second)} classes; expected as many of both, at least one")
-    names, indices = np.unique(np.concatenate([np.asarray(first), np.asarray(second)]), return_inverse=True)
-    ours, theirs = indices[: len(first)], indices[len(first) :]
-    share = float(np.mean(ours == theirs))
-    shares = [np.bincount(side, minlength=len(names)) / len(first) for side in (ours, theirs)]
-    by_chance = float(shares[0] @ shares[1])
-    kappa = None if by_chance >= 1 else (share - by_chance) / (1 - by_chance)
-    return Agreement(kappa, share, len(first))
+    share = float(np.mean(np.asarray(first) == np.asarray(second)))
+    if len({*first, *second}) == 1:
+        return Agreement(None, share, len(first))
+    return Agreement(float(cohen_kappa_score(first, second)), share, len(first))
