@@ -84,11 +84,14 @@ class LeaseAnswer(Answer):
     """The samples the caller holds now, in the selector's order.
 
     classes_version: changes whenever the project's classes do, so that a page sees that its buttons are old.
+    groups_waiting: groups of look-alikes that wait for answers, those in people's hands included; null unless the
+    request asked for look_alike.
     """
 
     assignments: list[AssignmentFields]
     why_empty: WhyEmptyFields | None
     classes_version: str
+    groups_waiting: int | None
 
 
 class AssignmentAnswer(Answer):

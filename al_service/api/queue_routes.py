@@ -50,7 +50,10 @@ def lease_next(call: Call, project: str, body: LeaseBody) -> Reply:
     why = None if lease.why_empty is None else why_empty_fields(lease.why_empty)
     fields = _all_fields(call, *lease.assignments)
     version = lease.project.classes_version
-    return Reply(LeaseAnswer(assignments=fields, why_empty=why, classes_version=version))
+    answer = LeaseAnswer(
+        assignments=fields, why_empty=why, classes_version=version, groups_waiting=lease.groups_waiting
+    )
+    return Reply(answer)
 
 
 @ROUTES.add("POST", "/assignments/<int:assignment_id>/renew", role=Role.LABELER, answers={200: AssignmentAnswer})

@@ -30,11 +30,14 @@ class LeaseOverError(ConflictError):
 
 @dataclass(frozen=True)
 class Lease:
-    """What `lease_next` gives: the samples this person now holds, or why there are none."""
+    """What `lease_next` gives: the samples this person now holds, or why there are none; and how many groups of
+    look-alikes wait in the project, where they were asked for.
+    """
 
     project: Project
     assignments: tuple[Assignment, ...]
     why_empty: WhyEmpty | None
+    groups_waiting: int | None
 
 
 class Assignments:
@@ -69,7 +72,8 @@ class Assignments:
             beside = held if look_alike else None
             offers = _free_for(tx, project, user, count - len(held), beside=beside, next_one=begun.next_one)
             held += tx.queue.add_assignments(offers, user.id, now + self._ttl, now)
-            return Lease(project, tuple(held), None if held else why_empty(tx, project, user))
+            groups = tx.queue.groups_waiting(project.id) if look_alike else None
+            return Lease(project, tuple(held), None if held else why_empty(tx, project, user), groups)
 
         return self._store.write_together(lease)
 

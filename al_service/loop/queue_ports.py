@@ -84,6 +84,9 @@ class QueueRows(Protocol):
         """As `free_selections`, of one group of look-alikes; those that were moved back, skipped or answered by this
         person are left out."""
 
+    def groups_waiting(self, project_id: int) -> int:
+        """How many groups of look-alikes have an open selection that was not moved back."""
+
     def open_count(self, project_id: int) -> int:
         """Open selections of the project, evaluation ones included."""
 

@@ -379,6 +379,16 @@ class SqlSelectionRows:
         values = {"project_id": project_id, "user_id": user_id, "limit": limit, **group}
         return [Offer(selection_from(row), sample_from(row)) for row in self._connection.execute(OF_GROUP, values)]
 
+    def groups_waiting(self, project_id: int) -> int:
+        """How many groups of look-alikes have an open selection that was not moved back.
+
+        Cost: one row of an index for each open selection of the project.
+        """
+        columns = (selections.c.round_id, selections.c.look_alike)
+        waiting = (selections.c.project_id == project_id) & OPEN & IN_BATCH & (selections.c.turn == 0)
+        groups = sa.select(*columns).where(waiting, selections.c.look_alike.is_not(None)).distinct().subquery()
+        return self._connection.execute(sa.select(sa.func.count()).select_from(groups)).scalar_one()
+
     def open_count(self, project_id: int) -> int:
         """Open selections of the project, evaluation ones included, gold aside."""
         return self._count(selections.c.project_id == project_id, OPEN, ~is_(selections.c.lane, Lane.GOLD))

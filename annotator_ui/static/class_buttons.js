@@ -98,12 +98,16 @@ function balanceRows(group, classes, count) {
 /** @param {HTMLElement} group @param {(id: string) => string[]} keysOf @param {(action: string) => void} press */
 export function createActionButtons(group, keysOf, press) {
   /** @type {Map<string, HTMLElement>} */ const buttons = new Map();
+  let isGrid = false;
+
+  /** The action whose key does this one's work: in the grid Space selects, and the key for similar images skips the rest. @param {string} id */
+  const keyed = (id) => (isGrid ? { skip: "similar", similar: "" }[id] ?? id : id);
 
   function draw() {
     for (const action of ACTIONS.filter((item) => item.button)) {
-      const key = keysOf(action.id)[0];
+      const key = keyed(action.id) && keysOf(keyed(action.id))[0];
       buttons.set(action.id, el(
-        "button", { type: "button", class: "action", title: action.help, "aria-keyshortcuts": key && shortcut(key), on: { click: () => press(action.id) }, dataset: { action: action.id } },
+        "button", { type: "button", class: "action", title: action.help, disabled: !keyed(action.id), "aria-keyshortcuts": key && shortcut(key), on: { click: () => press(action.id) }, dataset: { action: action.id } },
         key && el("span", { class: "cap", text: capOf(key), "aria-hidden": "true" }), el("span", { text: action.label }),
       ));
     }
@@ -114,6 +118,11 @@ export function createActionButtons(group, keysOf, press) {
   keepPointerFocusAway(group);
   return {
     draw,
+    /** Keys as the grid has them, or as usual. @param {boolean} wanted */
+    inGrid(wanted) {
+      isGrid = wanted;
+      draw();
+    },
     /** @param {string} id */
     light: (id) => light(buttons.get(id)),
     /** @param {string} id */

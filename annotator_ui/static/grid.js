@@ -31,6 +31,8 @@ export function createGrid(desk, stage, answers, ask) {
   /** @type {Map<number, Item>} */ let items = new Map();
   /** @type {string|null} */ let group = null;
   let groups = 0;
+  /** What the server said last, and how many groups there are by that. @type {{waiting: number|null}|null} */ let said = null;
+  let total = 0;
   let active = 0;
   let readyTimer = 0;
   let isOpen = false;
@@ -63,6 +65,7 @@ export function createGrid(desk, stage, answers, ask) {
     isOpen = true;
     group = null;
     desk.hand.wish = HELD;
+    desk.actionButtons.inGrid(true);
     ask();
     stage.show();
     box.focus({ preventScroll: true });
@@ -72,6 +75,7 @@ export function createGrid(desk, stage, answers, ask) {
     if (!isOpen) return false;
     isOpen = false;
     desk.hand.wish = 0;
+    desk.actionButtons.inGrid(false);
     root.hidden = true;
     lookClosely(0);
     stage.show();
@@ -106,10 +110,19 @@ export function createGrid(desk, stage, answers, ask) {
     choice.keep(ids());
     desk.pace.shown(current.sampleId);
     view.showGrid(ids().join(" "));
-    setText(title, group === "" ? `${plural(members.length, "image")}, not grouped` : `${plural(members.length, "look-alike")} · group ${groups}`);
+    setText(title, group === "" ? `${plural(members.length, "image")}, not grouped` : `${plural(members.length, "look-alike")} · group ${place()}`);
     arrange();
     mark();
     return true;
+  }
+
+  /** "3 of 9" as far as the server has said how many wait. */
+  function place() {
+    if (desk.hand.groups !== said) {
+      said = desk.hand.groups;
+      total = said.waiting === null ? 0 : groups - 1 + said.waiting;
+    }
+    return total ? `${groups} of ${Math.max(groups, total)}` : String(groups);
   }
 
   /** The images of that group, those on the screen first. @param {string|null} wanted */

@@ -47,6 +47,8 @@ export function createHand(api, project, events) {
   let askAgain = false;
   /** How many to hold in whole groups of look-alikes; 0: one by one, as many as are wanted. */ let wish = 0;
 
+  /** How many groups of look-alikes wait, those in hand included, as the last reply said; null: it was not asked. */ let groups = { waiting: /** @type {number|null} */ (null) };
+
   const want = () => wanted(events.perMinute(), events.left());
 
   /** Lease until enough is in hand. Also renews every lease, so it is the heartbeat too. */
@@ -59,6 +61,7 @@ export function createHand(api, project, events) {
         // Answers that the server has not got yet still count as held there.
         const count = Math.min(100, Math.max(wish || want().high, items.length) + events.unsent());
         const reply = await api.call("POST", `${projectPath(project)}/assignments`, { count, look_alike: wish > 0 });
+        groups = { waiting: reply.groups_waiting };
         merge(reply.assignments, count);
         events.classes(reply.classes_version);
         if (!items.length) events.empty(reply.why_empty);
@@ -172,6 +175,7 @@ export function createHand(api, project, events) {
     release: () => { const ids = items.map((item) => item.id).filter(Boolean); if (ids.length) api.beacon("/assignments/release", { ids }); },
     clear: () => { items = []; },
     get current() { return items[0]; },
+    get groups() { return groups; },
     get length() { return items.length; },
     /** Few enough to ask for more. */
     get isLow() { return items.length <= (wish ? wish / 2 : want().low); },

@@ -86,3 +86,19 @@ def test_gold_hides_in_the_group_of_its_neighbour(loop: Loop, mia: User) -> None
     [hidden] = [item for item in held if item.sample.id == ids[10]]
     assert hidden.selection.reason["look_alike"] == 1
     assert len(held) == 9
+
+
+def test_whoever_asks_by_groups_hears_how_many_wait_and_others_nothing(loop: Loop, mia: User, tom: User) -> None:
+    fill(loop, 9, groups="010210-20")
+    assignments = loop.services.assignments
+    assert assignments.lease_next("pets", tom, 1).groups_waiting is None
+    lease = assignments.lease_next("pets", mia, 3, look_alike=True)
+    # Those in somebody's hands wait as well.
+    assert lease.groups_waiting == 3
+    for number, assignment in enumerate(lease.assignments):
+        if number != 1:
+            label(loop, assignment, mia)
+    assert assignments.lease_next("pets", mia, 1, look_alike=True).groups_waiting == 3
+    label(loop, lease.assignments[1], mia)
+    label(loop, assignments.lease_next("pets", tom, 1).assignments[0], tom)
+    assert assignments.lease_next("pets", mia, 1, look_alike=True).groups_waiting == 2

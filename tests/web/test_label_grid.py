@@ -83,14 +83,33 @@ def test_one_key_labels_a_whole_group_and_the_next_one_is_there(
     page = visit().sign_in("mia", LABEL)
     open_grid(page, 8)
     assert selected(page) == groups[0]
-    expect(page.locator("#grid-title")).to_have_text("8 look-alikes · group 1")
+    expect(page.locator("#grid-title")).to_have_text("8 look-alikes · group 1 of 2")
     page.keyboard.press("2")
     expect_group(page, 6)
     assert selected(page) == groups[1]
-    expect(page.locator("#grid-title")).to_have_text("6 look-alikes · group 2")
+    expect(page.locator("#grid-title")).to_have_text("6 look-alikes · group 2 of 2")
     expect_unsaved(page, 0)
     assert labels(site, groups[0]) == ["finch"] * 8
     assert labels(site, groups[1]) == [None] * 6
+
+
+def test_buttons_show_the_keys_that_work_in_the_grid(
+    site: Site, groups: tuple[list[int], list[int]], visit: OpenVisit
+) -> None:
+    page = visit().sign_in("mia", LABEL)
+    skip, similar = (page.locator(f"#actions [data-action={action}]") for action in ("skip", "similar"))
+    expect(skip.locator(".cap")).to_have_text("Space")
+    open_grid(page, 8)
+    expect(skip.locator(".cap")).to_have_text("S")
+    expect(skip).to_have_attribute("aria-keyshortcuts", "s")
+    expect(similar).to_be_disabled()
+    page.keyboard.press("s")
+    expect_group(page, 6)
+    expect_unsaved(page, 0)
+    assert labels(site, groups[0]) == [None] * 8
+    page.keyboard.press("Escape")
+    expect(skip.locator(".cap")).to_have_text("Space")
+    expect(similar).to_be_enabled()
 
 
 def test_what_is_taken_out_stays_unselected_and_is_labelled_next(
