@@ -232,12 +232,14 @@ class ClassFields(Answer):
 class LoopProgressFields(Answer):
     """How far the current round is, and how far away the next one.
 
-    answered_ahead: labels beyond the batch, given while the next round is at work; reserve: samples ready for that.
+    answered_ahead: labels beyond the batch, given while the next round is at work; reserve: samples ready for that;
+    round: whose batch it is, null before the first.
     """
 
     answered: int
     asked: int
     answered_ahead: int
+    round: int | None
     reserve: int
     new_labels: int
     labels_to_trigger: int

@@ -251,6 +251,7 @@ def summary_answer(
             answered=summary.asking_round.answered_count if summary.asking_round else 0,
             asked=summary.asking_round.selected_count if summary.asking_round else 0,
             answered_ahead=summary.asking_round.answered_ahead if summary.asking_round else 0,
+            round=summary.asking_round.number if summary.asking_round else None,
             reserve=summary.reserve_count,
             new_labels=summary.new_labels,
             labels_to_trigger=project.config.labels_to_trigger,

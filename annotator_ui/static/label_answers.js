@@ -75,6 +75,7 @@ export function createAnswers(desk, stage, asking) {
     const items = [takeBack(past)];
     while (isNewest && past.stroke && trail.at(1)?.stroke === past.stroke) items.unshift(takeBack(trail.at(1)));
     desk.parts.made("grid")?.backAgain(items);
+    view.countAnew();
     view.toast(`Taken back: ${items.length > 1 ? `${items.length} × ` : ""}${saidWords(past)}`);
     return stage.show();
   }
@@ -87,8 +88,7 @@ export function createAnswers(desk, stage, asking) {
       desk.progress = reply.progress ?? desk.progress;
     } else {
       if (!desk.hand.setLease(entry.sampleId, reply.assignment) && !desk.sender.holds(entry.sampleId)) view.toast("Taken back. That image is asked again later.");
-      if (desk.progress && reply.progress) desk.progress = reply.progress;
-      else asking.refreshSummary();
+      asking.refreshSummary();
     }
     asking.reached();
     if (desk.hand.isLow) asking.ask();

@@ -63,6 +63,7 @@ export function createAsking(desk, stage) {
     try {
       const summary = await desk.api.call("GET", `${projectPath(desk.project)}/summary`);
       desk.progress = summary.progress;
+      desk.view.countAnew();
       desk.guide.fill(summary.guidelines ?? "", summary.examples ?? 0);
       stage.drawCounts();
       stage.drawPace();

@@ -31,6 +31,8 @@ export function createLabelView(viewer) {
     });
   }
 
+  /** The highest count that was shown of a round. @type {{round?: number, answered: number}} */ let counted = { answered: 0 };
+
   function setWhy(text, isBack = false) {
     setText(why, text || "\u00a0");
     why.title = text;
@@ -76,10 +78,15 @@ export function createLabelView(viewer) {
     },
     get state() { return stage.dataset.state; },
 
-    /** @param {{answered: number, asked: number, answered_ahead?: number}|null} progress @param {number} unsavedLabels */
+    /**
+     * The count of the round. It does not go back by itself: an answer that the round did not ask for would show as one.
+     * @param {{round: number, answered: number, asked: number, answered_ahead?: number}|null} progress @param {number} unsavedLabels
+     */
     progress(progress, unsavedLabels) {
       const asked = progress?.asked ?? 0;
-      const answered = Math.min(asked || Infinity, (progress?.answered ?? 0) + unsavedLabels);
+      if (progress?.round !== counted.round) counted = { round: progress?.round, answered: 0 };
+      const answered = Math.min(asked || Infinity, Math.max(counted.answered, (progress?.answered ?? 0) + unsavedLabels));
+      counted.answered = answered;
       setText(byId("answered"), asked ? count(answered) : "–");
       // Labels beyond the batch: the next round is at work, and its images are not there yet.
       const ahead = progress?.answered_ahead ? ` + ${count(progress.answered_ahead)}` : "";
@@ -90,6 +97,8 @@ export function createLabelView(viewer) {
       meter.setAttribute("aria-valuenow", String(Math.round(part * 100)));
       meter.setAttribute("aria-valuetext", `${answered} of ${asked}${ahead && `${ahead} ahead`}`);
     },
+    /** Something was taken back, so the count may go back as well. */
+    countAnew: () => { counted.answered = 0; },
     /** @param {number} unsaved */
     unsaved(unsaved) {
       byId("saved").dataset.unsaved = String(unsaved);

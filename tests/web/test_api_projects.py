@@ -54,6 +54,7 @@ def test_the_summary_shows_the_project_at_a_glance(world):
         "answered": 1,
         "answered_ahead": 0,
         "asked": 3,
+        "round": 1,
         "reserve": 0,
         "new_labels": 1,
         "labels_to_trigger": 3,

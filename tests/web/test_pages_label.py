@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from al_service.domain.states import AnnotationKind, Role
+from al_service.loop.reviews import Verdict
 from tests.web.browser import (
     PASSWORD,
     Site,
@@ -41,6 +42,29 @@ def test_one_key_labels_saves_and_shows_the_next_image(site: Site, samples: list
     expect(page.locator("#asked")).to_have_text("12")
     assert [site.label_of(sample_id) for sample_id in samples[:4]] == ["sparrow", "robin", "finch", None]
     assert all(0 < (row.lead_time_s or 0) < 60 for sample_id in samples[:3] for row in site.answers(sample_id))
+
+
+def test_the_count_of_the_round_does_not_tell_which_answers_it_did_not_ask_for(site: Site, visit: OpenVisit) -> None:
+    site.person("mia")
+    reviewer = site.services.accounts.ensure_user("rita", Role.REVIEWER, PASSWORD)
+    ids = site.project("birds", CLASSES, 12, guidelines="", gold_share=0.5)
+    site.ask("birds", ids[:6])
+    for sample_id in ids[6:]:
+        site.services.reviews.set_gold(Verdict(sample_id, "finch", 0, f"gold-{sample_id}"), reviewer)
+    page = visit().sign_in("mia", LABEL)
+    counts, seen = [0], []
+    while len(set(seen) - set(ids[6:])) < 6:
+        seen.append(in_view(page))
+        page.keyboard.press("1")
+        expect(page.locator(f"#stage:not([data-sample='{seen[-1]}'])")).to_be_visible()
+        expect_unsaved(page, 0)
+        counts.append(int(page.locator("#answered").inner_text()))
+    gold = [position for position, sample_id in enumerate(seen) if sample_id in ids[6:]]
+    assert gold, "no gold was drawn"
+    assert counts == sorted(counts)
+    assert all(counts[position + 1] > counts[position] for position in gold if position - 1 not in gold)
+    page.keyboard.press("u")
+    expect(page.locator("#answered")).to_have_text("5")
 
 
 def test_the_next_five_images_are_fetched_before_they_are_needed(samples: list[int], visit: OpenVisit) -> None:
