@@ -66,7 +66,7 @@ class Assignments:
         now = self._clock()
 
         def lease(tx: Transaction) -> Lease:
-            begun = tx.queue.begin_lease(project_name, user.id, now)
+            begun = tx.queue.begin_lease(project_name, user.id, now, wanted=count)
             project = _active(tx, begun.project, project_name)
             held = self._renewed(tx, project, user, begun.held, now)[:count]
             beside = held if look_alike else None

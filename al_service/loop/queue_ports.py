@@ -111,8 +111,8 @@ class QueueRows(Protocol):
     def get_assignment(self, assignment_id: int) -> Assignment:
         """The assignment, or NotFoundError."""
 
-    def begin_lease(self, project_name: str, user_id: int, now: datetime) -> LeaseBegun:
-        """Take the project's lock and end what is over in it; then what is there."""
+    def begin_lease(self, project_name: str, user_id: int, now: datetime, *, wanted: int) -> LeaseBegun:
+        """Take the project's lock and end what is over in it; then what is there for somebody who wants so many."""
 
     def asked(self, assignment_id: int, user_id: int, class_name: str | None, client_key: str) -> Asked:
         """What an answer of this person to this assignment, under that key, rests on, read after taking its project's

@@ -2,7 +2,7 @@
 
 SQLite: a file in WAL mode, synchronous=FULL, foreign keys on; a write is BEGIN IMMEDIATE, a read is a snapshot on a
 connection that cannot write. PostgreSQL: writes are READ COMMITTED with synchronous_commit=on, reads are a REPEATABLE
-READ snapshot. Nothing is retried here.
+READ snapshot, and a single look-up is a statement of its own. Nothing is retried here.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from al_service.errors import InvalidInputError
 from al_service.storage.column_types import json_text
 from al_service.storage.failures import DatabaseUnavailableError, raise_own, translate_failures
-from al_service.storage.prepared import commit_waiting, forget_waiting, send_waiting
+from al_service.storage.prepared import WAITING, commit_waiting, forget_waiting, send_waiting
 
 BUSY_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 60.0
@@ -27,7 +27,7 @@ SQLITE_CACHE_KIB = 32_768
 #: Option of an engine whose connections are used for one statement: it is a transaction by itself.
 WITHOUT_TRANSACTION = "al_without_transaction"
 #: Connections of a process to PostgreSQL for single look-ups. Each takes a fraction of a millisecond.
-LOOKERS = 20
+LOOKERS = 8
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,11 @@ def _before_own_statement(connection: sa.Connection, cursor: Any, *_: Any) -> No
         send_waiting(connection)
 
 
-def _end_transaction(connection: Any, _record: object, state: Any) -> None:
-    """Nobody is given a connection in the middle of a transaction, e.g. of one whose commit was refused."""
+def _end_transaction(connection: Any, record: Any, state: Any) -> None:
+    """Nobody is given a connection in the middle of a transaction, e.g. of one whose commit was refused, or with what
+    somebody else wanted to send.
+    """
+    record.info.pop(WAITING, None)
     if not state.terminate_only and connection.info.transaction_status.name != "IDLE":
         connection.rollback()
 

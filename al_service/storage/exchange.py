@@ -6,12 +6,13 @@ waited for once. psycopg converts the values both ways, and its connection can b
 after.
 """
 
+import hashlib
 import select
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import Connection, OperationalError, errors
+from psycopg import Connection, Error, OperationalError, errors
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
@@ -19,6 +20,8 @@ from psycopg.pq.abc import PGresult
 from al_service.storage.failures import RefusedStatement
 
 DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+#: SQLSTATE of a prepared statement whose columns have changed, and of one that is gone.
+UNPREPARED = ("0A000", "26000")
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,16 @@ class Exchange:
 
         Raises:
             RefusedStatement: the server refused one; those after it did not run.
-            psycopg.Error: the connection is lost, and closed, or there is no beginning a transaction.
+            psycopg.Error: the connection is lost, and closed; or a statement cannot be prepared.
         """
         libpq = self._driver.pgconn
         begins = libpq.transaction_status == TransactionStatus.IDLE and not self._driver.autocommit
         names = self._names
         fresh = list(dict.fromkeys(message.text for message in messages if message.text not in names))
         if fresh:
-            names = names | {text: b"al_%d" % number for number, text in enumerate(fresh, len(names))}
-        libpq.enter_pipeline_mode()
+            names = names | {text: _name(text) for text in fresh}
         try:
+            libpq.enter_pipeline_mode()
             if begins:
                 libpq.send_query_params(self._begin(), None)
             for text in fresh:
@@ -103,9 +106,15 @@ class Exchange:
         first = len(results) - len(messages)
         for at, result in enumerate(results, -first):
             if result.status not in DONE:
-                error = errors.error_from_result(result)
-                raise RefusedStatement(at, error) if at >= 0 else error
+                raise self._refusal(at, errors.error_from_result(result))
         return [Result(result, self._transformer) for result in results[first:]]
+
+    def _refusal(self, at: int, error: Error) -> Exception:
+        if error.sqlstate in UNPREPARED:
+            # For ever, on this connection: the next one prepares its statements anew.
+            self._driver.close()
+            return OperationalError(f"a prepared statement is not valid any more: {error}")
+        return RefusedStatement(at, error) if at >= 0 else error
 
     def _begin(self) -> bytes:
         words = ["BEGIN"]
@@ -132,10 +141,16 @@ class Exchange:
                 poll.poll()
                 libpq.consume_input()
             result = libpq.get_result()
+            if libpq.status != ConnStatus.OK:
+                # What the server said last, if it said why it hangs up.
+                raise errors.error_from_result(result) if result else OperationalError(libpq.get_error_message())
             if result is None:
-                if libpq.status != ConnStatus.OK:
-                    raise OperationalError(libpq.get_error_message())
-            elif result.status == ExecStatus.PIPELINE_SYNC:
+                continue
+            if result.status == ExecStatus.PIPELINE_SYNC:
                 return results
-            else:
-                results.append(result)
+            results.append(result)
+
+
+def _name(text: str) -> bytes:
+    """By the text, so that behind a pooler that mixes connections nobody runs what somebody else prepared."""
+    return b"al_" + hashlib.sha256(text.encode()).hexdigest()[:24].encode()

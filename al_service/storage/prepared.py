@@ -63,7 +63,7 @@ class Prepared:
             AlServiceError: what `storage.failures` makes of the driver's errors.
         """
         compiled = self._for(connection)
-        return compiled.rows(self._run(connection, compiled, values))
+        return _rows(connection, compiled, self._run(connection, compiled, values))
 
     def row(self, connection: sa.Connection, values: Mapping[str, Any]) -> Any | None:
         """The first row, or None."""
@@ -79,6 +79,7 @@ class Prepared:
                 given the transaction up by then.
         """
 
+        # On SQLite, where it is done at once; what PostgreSQL is sent checks itself.
         def check(result: "_Result") -> None:
             if missing is not None and result.changed == 0:
                 raise missing()
@@ -88,13 +89,17 @@ class Prepared:
     def rows_later(self, connection: sa.Connection, values: Mapping[str, Any]) -> Callable[[], list[Any]]:
         """As `rows`, sent together with the next statement, or when the rows are asked for."""
         compiled = self._for(connection)
-        found: list[list[Any]] = []
-        self._later(connection, values, lambda result: found.append(compiled.rows(result)), None)
+        if not compiled.is_postgres:
+            now = self.rows(connection, values)
+            return lambda: now
+        found: list[_Result] = []
+        self._later(connection, values, found.append, None)
 
         def rows() -> list[Any]:
             if not found:
                 send_waiting(connection)
-            return found[0]
+            # Not before: a row that cannot be read must not make a commit that is done look like one that failed.
+            return _rows(connection, compiled, found[0])
 
         return rows
 
@@ -200,6 +205,13 @@ def _exchange(connection: sa.Connection) -> "Exchange":
 def _message(connection: sa.Connection, text: str, given: Sequence[Any]) -> "Message":
     try:
         return _exchange(connection).message(text, given)
+    except (connection.dialect.loaded_dbapi.Error, OverflowError) as error:
+        raise_own(error, connection)
+
+
+def _rows(connection: sa.Connection, compiled: "_Compiled", result: "_Result") -> list[Any]:
+    try:
+        return compiled.rows(result)
     except connection.dialect.loaded_dbapi.Error as error:
         raise_own(error, connection)
 
@@ -216,6 +228,10 @@ def _send(connection: sa.Connection, *last: "Message") -> "Result":
         if missing is not None and refused.error.sqlstate == NO_ROW:
             raise missing() from refused.error
         raise_own(refused.error, connection)
+    except BaseException as stopped:
+        # Whoever was stopped while waiting left the connection closed; a ROLLBACK on it would hide why.
+        connection.invalidate(stopped)
+        raise
     for one, result in zip(waiting, results, strict=False):
         one.then(result)
     return results[-1]

@@ -37,9 +37,9 @@ TODAY = classes.alias("today")
 LIKELIEST = classes.alias("likeliest")
 LIKELIEST_TODAY = sa.func.coalesce(LIKELIEST.c.merged_into_id, LIKELIEST.c.id)
 
-# SELECTION_COLUMNS brings the selection's id under the name that the lease's own column has.
 #: In `connection.info`: project name -> its id when it was last asked for.
 PROJECT_IDS = "al_project_ids"
+# SELECTION_COLUMNS brings the selection's id under the name that the lease's own column has.
 LEASE_COLUMNS = [column for column in assignments.c if column.name != "selection_id"]
 SELECT = sa.select(*LEASE_COLUMNS, *SELECTION_COLUMNS, *SAMPLE_COLUMNS).select_from(
     SAMPLE_WITH_CLASS.join(selections, selections.c.sample_id == samples.c.id)
@@ -137,21 +137,23 @@ NEXT_ONE = Prepared(
 )
 
 
+def _lease_row(at: int) -> dict[str, "sa.ColumnElement[Any]"]:
+    """Parameters of one lease of several: person, until, now and project_N, selection_N, slot_N."""
+    return {
+        "project_id": sa.bindparam(f"project_{at}", type_=ID),
+        "selection_id": sa.bindparam(f"selection_{at}", type_=ID),
+        "slot": sa.bindparam(f"slot_{at}", type_=assignments.c.slot.type),
+        "user_id": sa.bindparam("person", type_=ID),
+        "state": sa.literal_column(f"'{AssignmentState.OPEN.value}'"),
+        "lease_expires_at": sa.bindparam("until", type_=UtcTime()),
+        "created_at": sa.bindparam("now", type_=UtcTime()),
+    }
+
+
 @cache
 def _leasing(count: int, on_postgres: bool) -> Prepared:
-    """Leases so many at once. Parameters: person, until, now and, for each lease, project_N, selection_N, slot_N."""
-    rows = [
-        {
-            "project_id": sa.bindparam(f"project_{at}", type_=ID),
-            "selection_id": sa.bindparam(f"selection_{at}", type_=ID),
-            "slot": sa.bindparam(f"slot_{at}", type_=assignments.c.slot.type),
-            "user_id": sa.bindparam("person", type_=ID),
-            "state": sa.literal_column(f"'{AssignmentState.OPEN.value}'"),
-            "lease_expires_at": sa.bindparam("until", type_=UtcTime()),
-            "created_at": sa.bindparam("now", type_=UtcTime()),
-        }
-        for at in range(count)
-    ]
+    """Leases so many at once."""
+    rows = [_lease_row(at) for at in range(count)]
     insert = (postgresql.insert if on_postgres else sqlite.insert)(assignments).values(rows).on_conflict_do_nothing()
     return Prepared(insert.returning(assignments.c.id, assignments.c.selection_id, assignments.c.slot))
 
@@ -159,16 +161,7 @@ def _leasing(count: int, on_postgres: bool) -> Prepared:
 #: With an id that PostgreSQL's sequence gave before.
 LEASE_AS = Prepared(
     postgresql.insert(assignments)
-    .values(
-        id=sa.bindparam("id", type_=ID),
-        project_id=sa.bindparam("project_0", type_=ID),
-        selection_id=sa.bindparam("selection_0", type_=ID),
-        slot=sa.bindparam("slot_0", type_=assignments.c.slot.type),
-        user_id=sa.bindparam("person", type_=ID),
-        state=sa.literal_column(f"'{AssignmentState.OPEN.value}'"),
-        lease_expires_at=sa.bindparam("until", type_=UtcTime()),
-        created_at=sa.bindparam("now", type_=UtcTime()),
-    )
+    .values({"id": sa.bindparam("id", type_=ID), **_lease_row(0)})
     .on_conflict_do_nothing()
 )
 
@@ -214,22 +207,27 @@ class SqlQueueRows(SqlSelectionRows):
             values[f"slot_{at}"] = slots.get(offer.selection.id, 0)
         kept = offers[0].lease_id
         if kept is not None and len(offers) == 1:
-            (offer,) = offers
-            slot = values["slot_0"]
-            is_leased = partial(_leased_already, offer.selection.id, slot, user_id)
+            is_leased = partial(_leased_already, offers[0].selection.id, values["slot_0"], user_id)
             LEASE_AS.change_later(self._connection, values | {"id": kept}, missing=is_leased)
-            return [
-                Assignment(kept, offer.selection, user_id, AssignmentState.OPEN, slot, expires_at, now, offer.sample)
-            ]
-        leasing = _leasing(len(offers), is_postgres(self._connection))
-        made = {row.selection_id: row for row in leasing.rows(self._connection, values)}
+            made = {offers[0].selection.id: kept}
+        else:
+            leasing = _leasing(len(offers), is_postgres(self._connection))
+            made = {row.selection_id: row.id for row in leasing.rows(self._connection, values)}
         lost = next((offer.selection.id for offer in offers if offer.selection.id not in made), None)
         if lost is not None:
             raise _leased_already(lost, slots.get(lost, 0), user_id)
         return [
-            Assignment(row.id, offer.selection, user_id, AssignmentState.OPEN, row.slot, expires_at, now, offer.sample)
-            for offer in offers
-            for row in (made[offer.selection.id],)
+            Assignment(
+                id=made[offer.selection.id],
+                selection=offer.selection,
+                user_id=user_id,
+                state=AssignmentState.OPEN,
+                slot=values[f"slot_{at}"],
+                lease_expires_at=expires_at,
+                created_at=now,
+                sample=offer.sample,
+            )
+            for at, offer in enumerate(offers)
         ]
 
     def free_slot(self, selection_id: int) -> int:
@@ -271,12 +269,12 @@ class SqlQueueRows(SqlSelectionRows):
         next_id = row.next_id if is_postgres(self._connection) and not row.is_known else None
         return Asked(_assignment(row), row.named_class_id, row.named_class_name, bool(row.is_first), next_id)
 
-    def begin_lease(self, project_name: str, user_id: int, now: datetime) -> LeaseBegun:
+    def begin_lease(self, project_name: str, user_id: int, now: datetime, *, wanted: int) -> LeaseBegun:
         """Take the project's lock and end what is over in it (lease_expires_at <= now); then what is there.
 
-        PostgreSQL is asked for the next free sample in the same message: most who ask want one more, and waiting for
-        a second answer would take longer. The message needs the project's id before the name was looked up: that of
-        the last time, and what comes of a wrong one is not used.
+        Where one is wanted PostgreSQL is asked for the next free sample in the same message: waiting for a second
+        answer would take longer. The message needs the project's id before the name was looked up: that of the last
+        time, and what comes of a wrong one is not used.
         """
         connection = self._connection
         of_name = {"wanted": project_name}
@@ -291,7 +289,7 @@ class SqlQueueRows(SqlSelectionRows):
         held_rows = HELD_BY_NAME.rows_later(connection, of_name | {"in_hands_of": user_id})
         known: dict[str, int] = connection.info.setdefault(PROJECT_IDS, {})
         guess = known.get(project_name)
-        first = None if guess is None else self._next_one(guess, user_id)
+        first = None if guess is None or wanted > 1 else self._next_one(guess, user_id)
         project = next(iter(projects_from(project_rows())), None)
         held = [_assignment(row) for row in held_rows()]
         if project is not None:

@@ -239,9 +239,12 @@ class SqlSelectionRows:
             "lane": Lane.BATCH,
             "turn": 0,
         }
+        # Asked for ids, SQLAlchemy sends PostgreSQL many rows in one statement, and its triggers count once for all of
+        # them. Row by row, each walks past every earlier version of the counts that this transaction has made.
+        insert = sa.insert(selections).returning(selections.c.id)
         for part in chunks(chosen):
             rows = [of_round | _selection_row(pick, config) for pick in part]
-            self._connection.execute(sa.insert(selections), rows)
+            self._connection.execute(insert, rows).all()
 
     def retire_open_selections(self, project_id: int, *, except_round_id: int) -> int:
         """Retire open selections of other rounds that nobody holds, except evaluation ones; how many. The reserve of

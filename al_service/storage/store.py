@@ -76,7 +76,7 @@ class SqlStore:
 
     Args:
         url: `sqlite:///file` or `postgresql://…`; nothing is opened before the first use.
-        pool_size: connections that this process may hold at once.
+        pool_size: as in `create_engines`.
     """
 
     def __init__(self, url: str, *, pool_size: int = 20) -> None:

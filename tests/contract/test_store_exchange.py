@@ -2,14 +2,20 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
+from al_service.errors import UnavailableError
+from al_service.storage.column_types import ID
 from al_service.storage.exchange import Exchange
 from al_service.storage.failures import RefusedStatement
+from al_service.storage.prepared import WAITING, Prepared
+from al_service.storage.schema import users
+from al_service.storage.store import SqlStore
 
 pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"])
 NUMBER = "SELECT $1::bigint AS number"
@@ -109,18 +115,64 @@ def test_a_server_that_hangs_up_is_an_error_at_once(
     assert driver.closed
 
 
-def test_whoever_stops_waiting_leaves_no_answer_for_the_next_one(
-    driver: "psycopg.Connection[Any]", exchange: Exchange
-) -> None:
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Ctrl-C, a moment after the block has begun to wait."""
+
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
-        with pytest.raises(KeyboardInterrupt):
-            run(exchange, ("SELECT pg_sleep($1)", [30]))
+        yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_whoever_stops_waiting_leaves_no_answer_for_the_next_one(
+    driver: "psycopg.Connection[Any]", exchange: Exchange
+) -> None:
+    with pytest.raises(KeyboardInterrupt), stopping():
+        run(exchange, ("SELECT pg_sleep($1)", [30]))
     assert driver.closed
+
+
+def test_a_stopped_wait_says_why_through_the_store_as_well(store_url: str) -> None:
+    store = SqlStore(store_url)
+    wait = Prepared(sa.select(sa.func.pg_sleep(30)))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), stopping(), store._writing() as connection:
+            wait.rows(connection, {})
+        with store.read() as tx:
+            assert tx.accounts.users() == []
+    store.close()
+
+
+def test_what_is_not_valid_any_more_fails_once(store_url: str) -> None:
+    store = SqlStore(store_url)
+    by_id = Prepared(sa.select(users.c.id, users.c.name).where(users.c.id == sa.bindparam("wanted", type_=ID)))
+    for change in ("ALTER TABLE users ALTER name TYPE varchar(300)", "DEALLOCATE ALL"):
+        with store._writing() as connection:
+            assert by_id.rows(connection, {"wanted": 1}) == []
+            connection.exec_driver_sql(change)
+        with pytest.raises(UnavailableError, match="not valid any more"), store._writing() as connection:
+            by_id.rows(connection, {"wanted": 1})
+        with store._writing() as connection:
+            assert by_id.rows(connection, {"wanted": 1}) == []
+    store.close()
+
+
+def test_what_nobody_asked_for_is_not_sent_by_the_next_one(store: SqlStore) -> None:
+    rename = Prepared(sa.update(users).values(name="nobody"))
+    with store.look() as tx:
+        rename.change_later(tx.connection, {})
+    with store.look() as tx:
+        assert tx.accounts.find_signed_in(1) is None
+        assert not tx.connection.info.get(WAITING)
+
+
+def test_a_look_up_cannot_write(store: SqlStore) -> None:
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), store.look() as tx:
+        Prepared(sa.update(users).values(name="x")).row(tx.connection, {})
