@@ -23,7 +23,8 @@ class TeamQuery(Query):
 
 
 class PersonFields(Answer):
-    """One person's work. Answers that were taken back count only in taken_back; extra votes are also labels.
+    """One person's work. Answers that they took back themselves count only in taken_back; what a reviewer or the split
+    of a class took back is work that was done. Extra votes are also labels.
 
     Attributes:
         seconds_per_answer, answers_per_minute: of the time that images were on the screen, pauses left out; null where

@@ -124,8 +124,9 @@ class Accounts:
             known = _found(tx.accounts.find_user(name), name)
             tx.accounts.set_user(known.id, role=role, password_hash=hashed, is_active=is_active)
             if is_active is False or (role is not None and not role.covers(Role.LABELER)):
-                # What only they may answer would wait for ever.
+                # What only they may answer would wait for ever, and what they hold until their leases end.
                 tx.lanes.unassign(known.id)
+                tx.queue.release_all(known.id)
             if is_active is False or password is not None:
                 # A link for a new password that is still on its way would undo this.
                 tx.invitations.revoke(now, user_id=known.id)

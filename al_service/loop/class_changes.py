@@ -15,7 +15,7 @@ from al_service.domain.records import AskedAgain, Project, Relabelling, User
 from al_service.domain.states import Role, SampleState, Split
 from al_service.errors import ConflictError
 from al_service.loop.accounts import CLASS_CHANGE_USER
-from al_service.loop.annotations import RESERVED_KEY_PREFIX, VOTES_NEEDED, settle_again
+from al_service.loop.annotations import VOTES_NEEDED, settle_again
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.batches import skips_asked
 from al_service.loop.class_change_kinds import (
@@ -180,7 +180,7 @@ def _split(
     now: datetime,
 ) -> None:
     by = user.id if user is not None else _nobody(tx, now)
-    tx.classes.take_back_votes(project.id, ids, by, f"{RESERVED_KEY_PREFIX}undo-", now)
+    tx.classes.take_back_votes(project.id, ids, by, now)
     tx.classes.drop_gold(project.id, known.id)
     tx.classes.forget_skills(project.id)
     tx.classes.retire(known.id, now)

@@ -91,12 +91,8 @@ class ClassRows(Protocol):
         hash.
         """
 
-    def take_back_votes(
-        self, project_id: int, class_ids: Collection[int], user_id: int, key_prefix: str, now: datetime
-    ) -> None:
-        """Append an undo, in this person's name, for every vote for these classes. Client keys are the prefix and the
-        vote's id.
-        """
+    def take_back_votes(self, project_id: int, class_ids: Collection[int], user_id: int, now: datetime) -> None:
+        """Append an undo, in this person's name, for every vote for these classes."""
 
     def unlabel(self, sample_ids: Sequence[int]) -> None:
         """These labelled samples have no label any more."""

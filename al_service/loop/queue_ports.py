@@ -137,6 +137,9 @@ class QueueRows(Protocol):
     def extend_assignments(self, project_id: int, user_id: int, expires_at: datetime) -> None:
         """Give every lease that this person holds in the project a new end."""
 
+    def release_all(self, user_id: int) -> int:
+        """Give back every lease of this person, in all projects; how many."""
+
     def expire(self, now: datetime) -> int:
         """Turn open leases whose time is over into expired ones; how many."""
 

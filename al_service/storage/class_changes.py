@@ -33,6 +33,8 @@ from al_service.storage.schema import (
 
 #: What a selection's reason says when it asks again because of a split.
 SPLIT_CODE = "class_split"
+#: Client keys of undos by which a split takes votes back begin with this; nobody took them back by hand.
+SPLIT_KEY_PREFIX = "al:split-"
 #: Behind what people ask for by hand, before the batch.
 TURN = 1
 #: Of samples: where votes decided something.
@@ -172,19 +174,15 @@ class SqlClassRows:
         rows = self._connection.execute(statement.where(answers.c.first == 1, here).order_by(samples.c.sha256))
         return [AskedAgain(row.id, row.sha256, bool(row.mixed)) for row in rows]
 
-    def take_back_votes(
-        self, project_id: int, class_ids: Collection[int], user_id: int, key_prefix: str, now: datetime
-    ) -> None:
-        """Append an undo, in this person's name, for every vote for these classes. Client keys are the prefix and the
-        vote's id.
-        """
+    def take_back_votes(self, project_id: int, class_ids: Collection[int], user_id: int, now: datetime) -> None:
+        """Append an undo, in this person's name, for every vote for these classes."""
         taken = sa.select(
             annotations.c.project_id,
             annotations.c.sample_id,
             sa.literal(user_id, ID),
             annotations.c.assignment_id,
             sa.literal(AnnotationKind.UNDO, annotations.c.kind.type),
-            sa.literal(key_prefix) + sa.cast(annotations.c.id, sa.String()),
+            sa.literal(SPLIT_KEY_PREFIX) + sa.cast(annotations.c.id, sa.String()),
             sa.false(),
             sa.false(),
             annotations.c.id,

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from al_service.domain.records import PersonWork
 from al_service.domain.states import AnnotationKind
-from al_service.storage.annotations import ANSWERS, is_undone
+from al_service.storage.annotations import ANSWERS, UNDO
+from al_service.storage.class_changes import SPLIT_KEY_PREFIX
 from al_service.storage.schema import annotations, is_, users
 
 
@@ -15,7 +16,15 @@ def _count(*conditions: "sa.ColumnElement[bool]") -> "sa.ColumnElement[Any]":
     return sa.func.sum(sa.case((sa.and_(*conditions), 1), else_=0))
 
 
-STANDS = ~is_undone()
+#: The person took it back: not a reviewer who asked for it anew, nor a split of its class.
+TAKEN_BACK = (
+    sa.exists()
+    .where(UNDO.c.undoes_id == annotations.c.id, UNDO.c.user_id == annotations.c.user_id)
+    .where(~UNDO.c.client_key.startswith(SPLIT_KEY_PREFIX, autoescape=True))
+    .correlate(annotations)
+)
+#: Work that was done counts as such, whatever others made of it later.
+STANDS = ~TAKEN_BACK
 IS_LABEL = is_(annotations.c.kind, AnnotationKind.LABEL)
 IS_TIMED = annotations.c.lead_time_s.is_not(None)
 WORK: "sa.Select[Any]" = (
@@ -27,7 +36,7 @@ WORK: "sa.Select[Any]" = (
         _count(annotations.c.is_review, STANDS).label("verdicts"),
         _count(is_(annotations.c.kind, AnnotationKind.SKIP), STANDS).label("skips"),
         _count(is_(annotations.c.kind, AnnotationKind.FLAG), STANDS).label("flags"),
-        _count(~STANDS).label("taken_back"),
+        _count(TAKEN_BACK).label("taken_back"),
         _count(annotations.c.is_extra_vote, STANDS).label("extra_votes"),
         _count(IS_TIMED).label("timed"),
         sa.func.sum(annotations.c.lead_time_s).label("active_s"),

@@ -369,6 +369,11 @@ class SqlQueueRows(SqlSelectionRows):
         statement = sa.update(assignments).where(mine, OPEN_LEASE)
         self._connection.execute(statement.values(lease_expires_at=expires_at))
 
+    def release_all(self, user_id: int) -> int:
+        """Give back every lease of this person, in all projects; how many."""
+        statement = sa.update(assignments).where(assignments.c.user_id == user_id, OPEN_LEASE)
+        return self._connection.execute(statement.values(state=AssignmentState.RELEASED)).rowcount
+
     def expire(self, now: datetime) -> int:
         """Turn open leases whose time is over (lease_expires_at <= now) into expired ones; how many."""
         return self._connection.execute(EXPIRE, {"now": now}).rowcount

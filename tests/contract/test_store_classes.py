@@ -114,7 +114,7 @@ def test_votes_are_taken_back_once_and_undone_ones_are_left_alone(world: World) 
         assert tx.classes.vote_count(world.project.id, [owl]) == 1
         before = tx.annotations.latest_id(world.project.id)
         for _ in range(2):
-            tx.classes.take_back_votes(world.project.id, [owl], world.cat.id, "al:undo-", LATER)
+            tx.classes.take_back_votes(world.project.id, [owl], world.cat.id, LATER)
             assert tx.annotations.latest_id(world.project.id) == before + 1
         assert [one.class_name for one in tx.annotations.active_of_sample(second)] == ["wren"]
         assert tx.classes.vote_count(world.project.id, [owl]) == 0
@@ -180,7 +180,7 @@ def test_another_project_is_left_alone(world: World) -> None:
         assert isinstance(tx.classes, SqlClassRows)
         assert tx.classes.label_counts(other.id) == {}
         assert tx.classes.vote_count(other.id, [owl]) == 0
-        tx.classes.take_back_votes(other.id, [owl], world.cat.id, "al:undo-", NOW)
+        tx.classes.take_back_votes(other.id, [owl], world.cat.id, NOW)
         tx.classes.rename(other.id, other.classes[0].id, "owl", "pike")
         assert [one.class_name for one in tx.annotations.active_of_sample(mine)] == ["owl"]
         assert [row.kind for row in tx.annotations.active_of_sample(mine)] == [AnnotationKind.LABEL]

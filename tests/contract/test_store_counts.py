@@ -167,7 +167,7 @@ class QueueLife(RuleBasedStateMachine):
             found = Counter((row.round_id, bool(row.is_reserve), row.state) for row in rows)
         with self.world.store.read() as tx:
             records = tx.rounds.all(self.world.project.id)
-            asking = tx.rounds.asking(self.world.project.id)
+            asking = tx.rounds.asking(self.world.project.id)()
             open_counts = {record.id: tx.queue.open_count_of_round(record.id) for record in records[-2:]}
         for record in records:
             in_batch = sum(found[record.id, False, state] for state in SelectionState)

@@ -114,7 +114,7 @@ def test_an_old_database_keeps_every_row(old_store: SqlStore, database_kind: str
 def test_the_selections_of_an_old_database_are_counted(old_store: SqlStore) -> None:
     old_store.migrate()
     with old_store.read() as tx:
-        assert tx.rounds.asking(1) == RoundProgress(2, asked=3, answered=0, answered_ahead=0)
+        assert tx.rounds.asking(1)() == RoundProgress(2, asked=3, answered=0, answered_ahead=0)
         assert [(record.selected_count, record.answered_count) for record in tx.rounds.all(1)] == [(2, 1), (3, 0)]
         assert (tx.queue.open_count_of_round(1), tx.queue.open_count_of_round(2)) == (0, 1)
 
