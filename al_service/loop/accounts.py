@@ -15,7 +15,7 @@ from al_service.domain.states import Role
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
 from al_service.loop.audit_ration import AuditRation
 from al_service.loop.passwords import check_password, hash_password, is_outdated
-from al_service.loop.ports import Store
+from al_service.loop.ports import Store, Transaction
 
 #: In whose name the service itself writes: imported labels, and votes that a split takes back. Nobody signs in as them.
 IMPORT_USER = "import"
@@ -143,9 +143,9 @@ class Accounts:
             return _found(tx.accounts.find_user(name), name)
 
     def users(self) -> list[User]:
-        """All users by name."""
+        """Everybody by name, without those in whose names imports and class changes are done."""
         with self._store.read() as tx:
-            return tx.accounts.users()
+            return people(tx)
 
     def sign_in(self, name: str, password: str, *, address: str = "") -> User:
         """The user, if name and password fit and the account is active; both outcomes go into the audit log.
@@ -275,6 +275,11 @@ def check_user_name(name: str) -> None:
 
 def _is_valid(token: Token, user: User, now: datetime) -> bool:
     return user.is_active and token.revoked_at is None and token.expires_at > now
+
+
+def people(tx: Transaction) -> list[User]:
+    """As `Accounts.users`."""
+    return [user for user in tx.accounts.users() if user.name not in RESERVED_NAMES]
 
 
 def _found(user: User | None, name: str) -> User:

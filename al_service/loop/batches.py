@@ -15,6 +15,7 @@ from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Chosen, Project, Round, StageUpdate
 from al_service.domain.states import Role, RoundState, SampleState, SelectionState, Stage, StageState, move_round
 from al_service.errors import InvalidInputError
+from al_service.loop.accounts import people
 from al_service.loop.consensus import believe, rules_for
 from al_service.loop.disputes import store_belief
 from al_service.loop.ports import Transaction
@@ -73,8 +74,8 @@ def skips_asked(tx: Transaction, config: ProjectConfig) -> int:
     """
     if config.skip_policy != "others_only":
         return config.skips_asked
-    people = sum(user.is_active and user.role.covers(Role.LABELER) for user in tx.accounts.users())
-    return max(1, min(config.skips_asked, people))
+    labelers = sum(user.is_active and user.role.covers(Role.LABELER) for user in people(tx))
+    return max(1, min(config.skips_asked, labelers))
 
 
 def _with_overlap(tx: Transaction, record: Round, picks: Sequence[Chosen]) -> Sequence[Chosen]:

@@ -8,6 +8,7 @@ from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import NewSample, User
 from al_service.domain.states import AnnotationKind, Role, SampleState, SelectionState, Split
 from al_service.errors import ConflictError, NotFoundError
+from al_service.loop.accounts import IMPORT_USER
 from tests.integration.conftest import Loop
 from tests.integration.pets import ask, fill, label, lease, sample_state, say
 
@@ -162,7 +163,10 @@ def test_the_version_of_a_label_counts_its_writings(loop: Loop, mia: User, tom: 
 
 
 def test_a_sample_that_everybody_skipped_does_not_keep_a_round_from_ending(loop: Loop, mia: User, tom: User) -> None:
-    """Three skips are allowed, but there are two people."""
+    """Three skips are allowed, but there are two people; imports are nobody."""
+    with loop.services.store.write() as tx:
+        tx.accounts.add_user(IMPORT_USER, Role.LABELER, None, loop.clock())
+    assert [user.name for user in loop.services.accounts.users()] == ["mia", "tom"]
     ids = fill(loop, batch=1, skip_policy="others_only", max_skips=3)
     for person in (mia, tom):
         [held] = lease(loop, person)
