@@ -23,3 +23,13 @@ export function whatFailed(error) {
 export function pauseMs(failures, seconds) {
   return (seconds ?? BACKOFF_S[Math.min(failures, BACKOFF_S.length - 1)]) * 1000 * (1 + Math.random() * 0.2);
 }
+
+/** Why something was not stored, for the person who waits for it. Anything but a failed call is thrown again. @param {unknown} error */
+export function troubleWords(error) {
+  const { wait } = whatFailed(error);
+  if (wait === "offline") return "You are offline.";
+  if (wait === "server") return "The server does not answer. Try again in a moment.";
+  if (wait === "signed_out") return "You are signed out.";
+  const { message } = /** @type {ApiError} */ (error);
+  return `${message[0].toUpperCase()}${message.slice(1)}${/[.?]$/.test(message) ? "" : "."}`;
+}

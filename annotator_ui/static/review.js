@@ -7,6 +7,7 @@ import { storedSwitch } from "./label_keys.js";
 import { wireMenus } from "./menus.js";
 import { openOutbox } from "./outbox.js";
 import { createRecent } from "./recent.js";
+import { createExamples } from "./review_example.js";
 import { createFilters } from "./review_filters.js";
 import { createGrid } from "./review_grid.js";
 import { createReviewHelp } from "./review_help.js";
@@ -51,6 +52,7 @@ async function start(body) {
   wireMenus(api, { page: "review", beforeLeaving: () => /** @type {any} */ (Promise.race([desk.sender?.run(), pause(PATIENCE_MS)])) });
   const box = await openOutbox(scope);
   const sender = desk.sender = createReviewSender(api, box, path, { changed: drawCounts, ...work.events });
+  const examples = createExamples({ api, path, rows, say: desk.say, drawn, signedOut: () => askToSignIn.open(sender.unsaved) });
   const askToSignIn = createSignInDialog(api, () => { sender.resume(); loadList(); });
   let isMore = false;
   let isDrawing = false;
@@ -138,6 +140,7 @@ async function start(body) {
   }
 
   function drawList() {
+    examples.mark();
     grid.show(rows.all);
     byId("more").hidden = !rows.hasMore;
     const [title, words] = emptyWords(filters.place.kind, filters.isNarrowed);
@@ -207,11 +210,12 @@ async function start(body) {
       exclude: () => work.aside("exclude", meant),
       ask: () => work.ask(meant),
       gold: () => (isBlind ? desk.say("Look at the votes first (V), or choose a class.") : work.gold(meant)),
+      example: () => (isBlind ? desk.say("Look at the votes first (V), or choose a class.") : current && examples.open(current)),
       mine: () => current && work.keepMine(current),
       one: () => filters.see(isOne() ? "grid" : "one"),
       votes() { if (isOne() && current) { current.isOpen = !current.isOpen; show(); } },
       zoom: () => isOne() && stage.viewer.toggleZoom(),
-      refresh: loadList,
+      refresh() { examples.load(); return loadList(); },
       help: help.open,
       close() { if (isOne()) filters.see("grid"); else grid.clear(); },
     };
@@ -237,6 +241,7 @@ async function start(body) {
   await Promise.race([sender.run(), pause(PATIENCE_MS)]);
   await loadList();
   view();
+  examples.load();
 }
 
 /** @param {ReturnType<typeof createReviewKeys>} keys @param {{enabled: boolean}} singleKeys @param {{act: (id: string, isRange: boolean) => void, judge: (position: number) => void}} work */

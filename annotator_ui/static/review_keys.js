@@ -24,6 +24,7 @@ export const REVIEW_ACTIONS = [
   { id: "exclude", label: "Exclude", keys: ["shift+f"], button: true, help: "flagged or skipped: never ask again" },
   { id: "ask", label: "Ask one more", keys: ["o"], button: true, help: "one more person is asked, whatever the votes say" },
   { id: "gold", label: "Gold", keys: ["g"], button: true, help: "known for sure: from now on it shows how well people do; again: no longer" },
+  { id: "example", label: "Example", keys: ["i"], button: true, help: "show this image in the guidelines as an example of its class; again: change its line, or show it no more" },
   { id: "mine", label: "Keep mine", keys: ["k"], help: "somebody was faster: your choice all the same" },
   { id: "one", label: "One by one", keys: ["enter"], help: "images one by one, with votes hidden, and back" },
   { id: "votes", label: "Votes", keys: ["v"], help: "show what people said of this image, one by one" },

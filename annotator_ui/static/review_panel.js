@@ -59,7 +59,7 @@ export function createPanel(api, classes, work) {
 
   function drawActions(meant, isOne, isBlind) {
     const isAside = meant.some((row) => row.state === "flagged" || row.state === "skipped");
-    const off = { put_back: !isAside, exclude: !isAside, accept: isBlind || !meant.length, select: isOne, gold: isBlind || !meant.length, ask: isAside || !meant.length, change: !meant.length };
+    const off = { put_back: !isAside, exclude: !isAside, accept: isBlind || !meant.length, select: isOne, gold: isBlind || !meant.length, example: isBlind || !meant.length, ask: isAside || !meant.length, change: !meant.length };
     for (const [id, button] of actions) button.setAttribute("aria-disabled", String(Boolean(off[id])));
   }
 
@@ -89,7 +89,7 @@ export function createPanel(api, classes, work) {
     return [
       el("p", { class: "marks" }, ...marks(row).map((mark) => el("span", { class: `mark ${mark.kind}`, text: mark.text }))),
       el("dl", { class: "facts" },
-        ...fact("Label", beliefWords(row)), ...fact("Votes", standWords(row)), ...fact("Model", row.opinion && `${row.opinion.class_name}, ${percent(row.opinion.chance, 0)} sure`), ...fact("Gold", row.goldClass),
+        ...fact("Label", beliefWords(row)), ...fact("Votes", standWords(row)), ...fact("Model", row.opinion && `${row.opinion.class_name}, ${percent(row.opinion.chance, 0)} sure`), ...fact("Gold", row.goldClass), ...fact("Example", row.example && [`of ${row.example.className}`, row.example.note].filter(Boolean).join(": ")),
         ...fact("Asked", row.round === null ? "" : `round ${row.round}, place ${(row.rank ?? 0) + 1}`), ...fact("Why", row.reason)),
       el("ul", { class: "votes", "aria-label": "Votes" }, ...row.votes.map(voteLine)),
       history(row),

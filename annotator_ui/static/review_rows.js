@@ -13,6 +13,7 @@
  * @property {boolean} isReviewed
  * @property {string|null} goldClass
  * @property {boolean} isAsked
+ * @property {{className: string, note: string}|null} example  as the guidelines show it
  * @property {number|null} round
  * @property {number|null} rank
  * @property {string|null} reason
@@ -32,7 +33,7 @@ function rowOf(fields) {
     id: fields.sample_id, url: fields.image_url, width: fields.width, height: fields.height, state: fields.state,
     className: fields.class_name, version: fields.label_version, isReviewed: fields.is_reviewed, goldClass: fields.gold_class,
     isAsked: fields.is_asked, round: fields.round, rank: fields.rank, reason: fields.reason, votes: fields.votes, opinion: fields.opinion,
-    pending: 0, conflict: null, isDecided: false, isOpen: false,
+    pending: 0, conflict: null, isDecided: false, isOpen: false, example: null,
   };
 }
 

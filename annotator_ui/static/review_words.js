@@ -49,6 +49,7 @@ export function marks(row, isBlind = false) {
     row.state === "skipped" && { kind: "plain", text: "skipped" },
     row.isReviewed && !isBlind && { kind: "plain", text: "✓ reviewed" },
     row.goldClass && !isBlind && { kind: "plain", text: "★ gold" },
+    row.example && !isBlind && { kind: "plain", text: "example" },
     row.isAsked && { kind: "plain", text: "being asked" },
   ].filter((mark) => mark !== false && mark !== null && mark !== "");
 }
