@@ -44,8 +44,8 @@ def show_project(call: Call, project: str) -> Reply:
 
 @ROUTES.add("PATCH", "/projects/<project>", role=Role.ENGINEER, body=ProjectChangeBody, answers={200: ProjectAnswer})
 def change_project(call: Call, project: str, body: ProjectChangeBody) -> Reply:
-    """Change settings; they count from the next round on."""
-    call.services.projects.change(project, body.settings, user_id=call.user.id)
+    """Change settings; they count from the next round on. 409 settings_changed where one is not as `seen` any more."""
+    call.services.projects.change(project, body.settings, seen=body.seen, user_id=call.user.id)
     return Reply(_project_answer(call, project))
 
 

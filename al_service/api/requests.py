@@ -79,9 +79,10 @@ class ProjectBody(Body):
 
 
 class ProjectChangeBody(Body):
-    """Settings to change; they count from the next round on."""
+    """Settings to change; they count from the next round on. seen: as the caller saw them; 409 where that is over."""
 
     settings: dict[str, Any]
+    seen: dict[str, Any] = {}
 
 
 class UploadBody(Body):

@@ -9,7 +9,7 @@ from al_service.domain.class_book import plain_name
 from al_service.domain.project_config import ProjectConfig
 from al_service.domain.records import Job, Project
 from al_service.domain.states import JobKind, JobState, Split
-from al_service.errors import InvalidInputError
+from al_service.errors import ConflictError, InvalidInputError
 from al_service.loop import batches
 from al_service.loop.assignments import active_project, locked_project
 from al_service.loop.jobs import Jobs
@@ -22,6 +22,12 @@ CLASSES_MAX = 2000
 LABEL_SOURCES = ("auto", "column", "folder", "none")
 LABEL_USES = ("all", "evaluation", "none")
 SPLIT_WORDS = {"pool": Split.POOL, "train": Split.TRAIN, "test": Split.EVALUATION, "evaluation": Split.EVALUATION}
+
+
+class SettingsChangedError(ConflictError):
+    """Somebody changed a setting since this person saw it; the details say what it is now."""
+
+    code = "settings_changed"
 
 
 class Projects:
@@ -63,16 +69,24 @@ class Projects:
         with self._store.read() as tx:
             return tx.projects.all(archived=archived)
 
-    def change(self, name: str, values: dict[str, Any], *, user_id: int | None = None) -> Project:
+    def change(
+        self, name: str, values: dict[str, Any], *, seen: dict[str, Any] | None = None, user_id: int | None = None
+    ) -> Project:
         """Change settings; they count from the next round on.
+
+        Args:
+            seen: settings as the caller saw them before; empty: changed whatever they are now.
 
         Raises:
             InvalidConfigError: unknown key or value out of range; nothing was changed.
+            SettingsChangedError: one of those seen is neither as it was nor as it is to be; nothing was changed.
         """
         now = self._clock()
         with self._store.write() as tx:
             project = locked_project(tx, name)
-            tx.projects.set_config(project.id, project.config.with_values(values))
+            wanted = project.config.with_values(values)
+            _check_seen(project.config, wanted, seen or {})
+            tx.projects.set_config(project.id, wanted)
             tx.accounts.add_audit(user_id=user_id, action="project.set", subject=name, details=values, now=now)
             return tx.projects.get(project.id)
 
@@ -157,6 +171,18 @@ class Projects:
             tx.accounts.add_audit(user_id=user_id, action="pretrain", subject=name, details=payload, now=self._clock())
         self._jobs.ring(job)
         return job, True
+
+
+def _check_seen(config: ProjectConfig, wanted: ProjectConfig, seen: dict[str, Any]) -> None:
+    """As in `Projects.change`; what is as wanted already was stored by a call whose answer was lost."""
+    before = config.with_values(seen)
+    now = {name: getattr(config, name) for name in seen}
+    changed = [name for name in seen if now[name] not in (getattr(before, name), getattr(wanted, name))]
+    if changed:
+        raise SettingsChangedError(
+            f"{', '.join(changed)} changed since you looked; look again and decide anew",
+            **{name: now[name] for name in changed},
+        )
 
 
 def check_class_names(names: Sequence[str]) -> list[str]:

@@ -27,6 +27,23 @@ def test_a_project_from_making_to_archiving(world):
     assert api.get("/projects/birds").status_code == 404
 
 
+def test_a_setting_that_somebody_changed_meanwhile_is_not_overwritten_unseen(world):
+    world.project(guidelines="old", overlap=1)
+    api = world.api("engineer")
+    mine = {"settings": {"guidelines": "mine", "overlap": 2}, "seen": {"guidelines": "old"}}
+    api.patch("/projects/birds", {"settings": {"guidelines": "theirs"}})
+    refused = api.patch("/projects/birds", mine)
+    assert (refused.status_code, refused.json["error"]["code"]) == (409, "settings_changed")
+    assert refused.json["error"]["details"] == {"guidelines": "theirs"}
+    settings = api.get("/projects/birds").json["project"]["settings"]
+    assert (settings["guidelines"], settings["overlap"]) == ("theirs", 1)
+    mine["seen"] = {"guidelines": "theirs"}
+    assert api.patch("/projects/birds", mine).json["project"]["settings"]["guidelines"] == "mine"
+    # The answer was lost and the same comes again: it is stored already.
+    assert api.patch("/projects/birds", mine).status_code == 200
+    assert api.patch("/projects/birds", {**mine, "seen": {"nothing": 1}}).status_code == 400
+
+
 def test_the_list_shows_counts_and_where_the_loop_stands(world):
     ids = world.project(count=4, evaluation=2)
     world.round(ids[:3])
