@@ -34,6 +34,7 @@ class ReviewFields(Answer):
     """A sample as reviewers see it.
 
     Attributes:
+        external_id: what it is called where it came from, e.g. the file.
         class_name: what is believed; null where nothing is.
         label_version: what a verdict has to name; 0 where there is no label.
         dissent: per cent of the people who name another class; 0 once a reviewer has decided.
@@ -45,6 +46,7 @@ class ReviewFields(Answer):
     """
 
     sample_id: int
+    external_id: str
     image_url: str
     width: int
     height: int

@@ -52,6 +52,7 @@ def _fields(row: ReviewRow, class_names: tuple[str, ...]) -> ReviewFields:
     sample = row.sample
     return ReviewFields(
         sample_id=sample.id,
+        external_id=sample.external_id,
         image_url=image_url(sample.id, sample.sha256),
         width=sample.width,
         height=sample.height,

@@ -133,7 +133,7 @@ def _reason(
         return "no_images", "This project has no images yet. Import some, and the first batch appears here.", 10.0
     if last is not None and last.state is RoundState.RUNNING:
         return "round_running", _round_words(last), 1.0
-    if tx.queue.open_count(project.id) > 0:
+    if tx.queue.has_open(project.id):
         others = {name: held for name, held in tx.queue.holders(project.id).items() if name != user.name}
         if others:
             return "leased_to_others", f"The rest of this batch is with {_names(others)}.", 3.0

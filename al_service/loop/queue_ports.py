@@ -87,8 +87,8 @@ class QueueRows(Protocol):
     def groups_waiting(self, project_id: int) -> int:
         """How many groups of look-alikes have an open selection that was not moved back."""
 
-    def open_count(self, project_id: int) -> int:
-        """Open selections of the project, evaluation ones included."""
+    def has_open(self, project_id: int) -> bool:
+        """Whether a selection of the project is open, evaluation ones included, gold aside."""
 
     def open_count_of_round(self, round_id: int) -> int:
         """Open selections of one round."""

@@ -101,7 +101,8 @@ class Rounds:
         """Start a round if the project's trigger says so; the facts and the start share one transaction."""
         now = self._clock()
         with self._store.read() as tx:
-            if decide(tx.projects.get(project_id).config, loop_facts(tx, project_id), now) is None:
+            config = tx.projects.get(project_id).config
+            if not config.auto_start or decide(config, loop_facts(tx, project_id), now) is None:
                 return None
         with self._store.write() as tx:
             tx.projects.lock(project_id)

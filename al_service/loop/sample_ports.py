@@ -1,5 +1,6 @@
 """Rows of samples and of what was said about them, as the loop needs them; each is a part of `ports.Transaction`."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -36,6 +37,9 @@ class SampleRows(Protocol):
 
     def get_many(self, sample_ids: Iterable[int]) -> dict[int, Sample]:
         """The samples by id, or NotFoundError naming the smallest id that is missing."""
+
+    def state_counts(self, project_id: int) -> Counter[tuple[Split, SampleState]]:
+        """How many samples of each split are in which state; at the same price for any pool and any queue."""
 
     def counts(self, project_id: int) -> PoolCounts:
         """Counts by state, consistent with each other (one statement)."""

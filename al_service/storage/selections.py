@@ -392,9 +392,10 @@ class SqlSelectionRows:
         groups = sa.select(*columns).where(waiting, selections.c.look_alike.is_not(None)).distinct().subquery()
         return self._connection.execute(sa.select(sa.func.count()).select_from(groups)).scalar_one()
 
-    def open_count(self, project_id: int) -> int:
-        """Open selections of the project, evaluation ones included, gold aside."""
-        return self._count(selections.c.project_id == project_id, OPEN, ~is_(selections.c.lane, Lane.GOLD))
+    def has_open(self, project_id: int) -> bool:
+        """Whether a selection of the project is open, evaluation ones included, gold aside."""
+        here = (selections.c.project_id == project_id) & OPEN & ~is_(selections.c.lane, Lane.GOLD)
+        return self._connection.execute(sa.select(selections.c.id).where(here).limit(1)).first() is not None
 
     def open_count_of_round(self, round_id: int) -> int:
         """Open selections of one round, its reserve included."""

@@ -154,6 +154,12 @@ class QueueLife(RuleBasedStateMachine):
         with self.world.store.read() as tx:
             counts = tx.samples.counts(self.world.project.id)
             class_counts = tx.samples.class_counts(self.world.project.id)
+            states = tx.samples.state_counts(self.world.project.id)
+            has_open = tx.queue.has_open(self.world.project.id)
+        assert counts.unlabelled == states[Split.POOL, SampleState.UNLABELLED]
+        in_training = sum(states[split, SampleState.LABELLED] for split in (Split.POOL, Split.TRAIN))
+        assert counts.all_labelled == in_training
+        assert has_open or counts.free + counts.leased == 0
         assert counts == counted_slowly(self.world.store, self.world.project.id)
         in_pool = counts.free + counts.leased + counts.labelled + counts.skipped + counts.flagged + counts.not_queued
         assert in_pool == counts.total

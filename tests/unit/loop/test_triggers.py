@@ -18,11 +18,13 @@ LAST = Round(
     class_names=("a", "b"), seed=1, watermark=0, label_count=0, data_fingerprint=None, model_hash=None, metrics={},
     started_at=NOW - timedelta(minutes=5), finished_at=NOW, stages=(), selected_count=10, answered_count=10,
 )  # fmt: skip
-FACTS = LoopFacts(last_round=LAST, unlabelled=100, labelled=10, new_labels=0, queued=5, importing=False, imported=False)
+FACTS = LoopFacts(
+    last_round=LAST, unlabelled=100, labelled=10, new_labels=0, has_queue=True, importing=False, imported=False
+)
 
 
 def test_first_round_starts_when_images_are_there_and_the_import_is_over() -> None:
-    fresh = replace(FACTS, last_round=None, labelled=0, queued=0)
+    fresh = replace(FACTS, last_round=None, labelled=0, has_queue=False)
     assert decide(CONFIG, fresh, NOW) == "first"
     assert decide(CONFIG, replace(fresh, importing=True), NOW) is None
     assert decide(CONFIG, replace(fresh, unlabelled=0), NOW) is None
@@ -48,11 +50,11 @@ def test_time_needs_at_least_one_new_label() -> None:
 
 
 def test_an_empty_queue_goes_on_even_when_everything_was_skipped() -> None:
-    assert decide(CONFIG, replace(FACTS, queued=0), NOW) == "queue_empty"
+    assert decide(CONFIG, replace(FACTS, has_queue=False), NOW) == "queue_empty"
 
 
 def test_a_round_that_had_nothing_to_ask_is_not_followed_until_something_changes() -> None:
-    nothing = replace(FACTS, last_round=replace(LAST, selected_count=0), queued=0)
+    nothing = replace(FACTS, last_round=replace(LAST, selected_count=0), has_queue=False)
     assert decide(CONFIG, nothing, NOW) is None
     assert decide(CONFIG, replace(nothing, new_labels=1), NOW) == "queue_empty"
     assert decide(CONFIG, replace(nothing, imported=True), NOW) == "queue_empty"
@@ -61,7 +63,7 @@ def test_a_round_that_had_nothing_to_ask_is_not_followed_until_something_changes
 
 @pytest.mark.parametrize("state", [RoundState.RUNNING, RoundState.FAILED, RoundState.CANCELLED])
 def test_running_failed_and_cancelled_rounds_wait(state: RoundState) -> None:
-    facts = replace(FACTS, last_round=replace(LAST, state=state), new_labels=500, queued=0)
+    facts = replace(FACTS, last_round=replace(LAST, state=state), new_labels=500, has_queue=False)
     assert decide(CONFIG, facts, NOW) is None
 
 
@@ -72,24 +74,24 @@ def test_annotating_round_is_followed_by_the_next_when_enough_labels_came() -> N
 
 
 def test_last_labels_get_one_final_round_and_then_it_is_over() -> None:
-    over = replace(FACTS, unlabelled=0, queued=0)
+    over = replace(FACTS, unlabelled=0, has_queue=False)
     assert decide(CONFIG, replace(over, new_labels=4), NOW) == "final"
     assert decide(CONFIG, over, NOW) is None
 
 
 def test_a_spent_budget_ends_the_loop() -> None:
     config = replace(CONFIG, label_budget=10)
-    stopped = replace(FACTS, stop=Stop("budget_spent", "The label budget of 10 is used up."), queued=0)
+    stopped = replace(FACTS, stop=Stop("budget_spent", "The label budget of 10 is used up."), has_queue=False)
     assert decide(config, stopped, NOW) is None
     assert decide(config, replace(stopped, new_labels=10), NOW) == "final"
-    assert decide(config, replace(stopped, new_labels=10, queued=1), NOW) is None
+    assert decide(config, replace(stopped, new_labels=10, has_queue=True), NOW) is None
     assert decide(config, replace(FACTS, labelled=9, new_labels=10), NOW) == "labels"
 
 
 @pytest.mark.parametrize("setting", ["label_budget", "stop_kappa", "stop_gain"])
 def test_a_project_that_had_stopped_looks_again_when_the_rule_changes(setting: str) -> None:
     strict = replace(CONFIG, label_budget=10, stop_kappa=0.9, stop_gain=0.1)
-    nothing = replace(FACTS, last_round=replace(LAST, selected_count=0, config=strict), queued=0)
+    nothing = replace(FACTS, last_round=replace(LAST, selected_count=0, config=strict), has_queue=False)
     assert decide(strict, nothing, NOW) is None
     assert decide(replace(strict, **{setting: type(getattr(strict, setting))(0)}), nothing, NOW) == "queue_empty"
 
