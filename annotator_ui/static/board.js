@@ -54,7 +54,7 @@ function start(body) {
   function draw() {
     const { summary, rounds: { rounds }, models } = /** @type {any} */ (latest);
     drawHeadline(summary);
-    drawPool(summary.counts);
+    drawPool(summary.counts, summary.holders);
     drawPeople(summary);
     drawStop(summary, rounds);
     drawFailures(summary.failures, mayEngineer, retry);

@@ -73,22 +73,24 @@ function stageItem(stage, summary) {
   return el("li", { dataset: { state: stage.state }, "aria-current": stage.state === "running" ? "step" : null, title: stage.error ?? null }, meter, el("b", { text: STAGE_NAMES[stage.stage] ?? stage.stage }), el("span", { text: words || "\u00a0" }));
 }
 
-/** @param {Record<string, number>} counts */
-export function drawPool(counts) {
+/** @param {Record<string, number>} counts @param {Record<string, number>} holders person -> images in hand */
+export function drawPool(counts, holders) {
   const bar = byId("pool-bar");
   const used = POOL.filter(([name]) => counts[name] > 0);
   bar.replaceChildren(...used.map(([name]) => { const part = el("i", { class: name }); part.style.flexGrow = String(counts[name]); return part; }));
   bar.setAttribute("aria-label", used.map(([name, words]) => `${count(counts[name])} ${words}`).join(", ") || "no images");
   byId("pool").replaceChildren(
     ...POOL.map(([name, words]) => el("div", { class: name }, el("dt", { text: words }), el("dd", { text: count(counts[name] ?? 0) }))),
-    el("div", { class: "rest" }, el("dt", { class: "sr", text: "In all" }), el("dd", { text: restWords(counts) })),
+    el("div", { class: "rest" }, el("dt", { class: "sr", text: "In all" }), el("dd", { text: restWords(counts, holders) })),
   );
 }
 
-function restWords(counts) {
+function restWords(counts, holders) {
   const words = [`${plural(counts.total, "image")} in the pool`];
   if (counts.train_total) words.push(`${count(counts.train_total)} came with labels`);
   if (counts.evaluation_total) words.push(`${count(counts.evaluation_labelled)} of ${count(counts.evaluation_total)} evaluation images labelled`);
+  const others = Object.values(holders).reduce((sum, held) => sum + held, 0) - counts.leased;
+  if (others > 0) words.push(`${count(others)} more with people now, to measure with or to be answered again`);
   if (counts.rejected) words.push(`${count(counts.rejected)} rejected at import`);
   return `${words.join("; ")}.`;
 }
