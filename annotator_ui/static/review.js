@@ -57,6 +57,7 @@ async function start(body) {
   let isMore = false;
   let isDrawing = false;
   let loadProblem = "";
+  let wasSaved = true;
 
   const isOne = () => filters.place.view === "one";
 
@@ -89,6 +90,16 @@ async function start(body) {
     byId("banner").hidden = !words && !loadProblem;
     setText(byId("banner"), words ? words + (sender.problem === "storage" ? "" : kept) : loadProblem);
     if (sender?.problem === "signed_out") askToSignIn.open(sender.unsaved);
+    // Once all of it has arrived, the numbers on the tabs are others.
+    const isSaved = !sender?.unsaved;
+    if (isSaved && !wasSaved) recount();
+    wasSaved = isSaved;
+  }
+
+  async function recount() {
+    try {
+      if (await rows.recount()) filters.setFacets(rows.facets);
+    } catch { /* the numbers come with the next list */ }
   }
 
   async function loadList() {
@@ -206,8 +217,8 @@ async function start(body) {
         const at = first ? rows.all.indexOf(first) : -1;
         if (at >= 0) grid.moveTo(at, { focus: !isOne() });
       },
-      put_back: () => work.aside("put_back", meant),
-      exclude: () => work.aside("exclude", meant),
+      put_back: () => work.aside("put_back", meant) && goOn(wasOne),
+      exclude: () => work.aside("exclude", meant) && goOn(wasOne),
       ask: () => work.ask(meant),
       gold: () => (isBlind ? desk.say("Look at the votes first (V), or choose a class.") : work.gold(meant)),
       example: () => (isBlind ? desk.say("Look at the votes first (V), or choose a class.") : current && examples.open(current)),

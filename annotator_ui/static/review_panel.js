@@ -90,7 +90,7 @@ export function createPanel(api, classes, work) {
       el("p", { class: "marks" }, ...marks(row).map((mark) => el("span", { class: `mark ${mark.kind}`, text: mark.text }))),
       el("dl", { class: "facts" },
         ...fact("Label", beliefWords(row)), ...fact("Votes", standWords(row)), ...fact("Model", row.opinion && `${row.opinion.class_name}, ${percent(row.opinion.chance, 0)} sure`), ...fact("Gold", row.goldClass), ...fact("Example", row.example && [`of ${row.example.className}`, row.example.note].filter(Boolean).join(": ")),
-        ...fact("Asked", row.round === null ? "" : `round ${row.round}, place ${(row.rank ?? 0) + 1}`), ...fact("Why", row.reason)),
+        ...fact("Asked", row.round === null ? "" : `round ${row.round}, place ${(row.rank ?? 0) + 1}`), ...fact("Why", row.reason), ...fact("File", row.file)),
       el("ul", { class: "votes", "aria-label": "Votes" }, ...row.votes.map(voteLine)),
       history(row),
     ];

@@ -4,6 +4,7 @@
  * @typedef {{annotation_id: number, by: string, kind: string, class_name: string|null, at: string, lead_time: number|null, is_extra_vote: boolean, is_review: boolean, is_import: boolean}} Vote
  * @typedef {object} Row
  * @property {number} id
+ * @property {string} file            what it is called where it came from
  * @property {string} url
  * @property {number} width
  * @property {number} height
@@ -30,7 +31,7 @@
 /** @param {any} fields @returns {Row} */
 function rowOf(fields) {
   return {
-    id: fields.sample_id, url: fields.image_url, width: fields.width, height: fields.height, state: fields.state,
+    id: fields.sample_id, file: fields.external_id, url: fields.image_url, width: fields.width, height: fields.height, state: fields.state,
     className: fields.class_name, version: fields.label_version, isReviewed: fields.is_reviewed, goldClass: fields.gold_class,
     isAsked: fields.is_asked, round: fields.round, rank: fields.rank, reason: fields.reason, votes: fields.votes, opinion: fields.opinion,
     pending: 0, conflict: null, isDecided: false, isOpen: false, example: null,
@@ -86,6 +87,15 @@ export function createRows(api, project, waiting) {
     return true;
   }
 
+  /** How many images each list and filter has by now; false when another list was asked for meanwhile. */
+  async function recount() {
+    const mine = turn;
+    const answer = await api.call("GET", `${project}/review?${query}&limit=1`);
+    if (mine !== turn) return false;
+    facets = answer.facets;
+    return true;
+  }
+
   /** The next page; how many images it brought, or null when a newer question was asked meanwhile. */
   async function more() {
     if (next === null) return 0;
@@ -100,7 +110,7 @@ export function createRows(api, project, waiting) {
   }
 
   return {
-    load, more,
+    load, more, recount,
     get all() { return rows; },
     get facets() { return facets; },
     get hasMore() { return next !== null; },

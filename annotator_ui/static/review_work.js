@@ -94,13 +94,17 @@ export function createWork(desk) {
     return decide(said, "gold");
   }
 
-  /** @param {"put_back"|"exclude"} op @param {Row[]} meant */
+  /** False when none of them was set aside. @param {"put_back"|"exclude"} op @param {Row[]} meant */
   function aside(op, meant) {
     const those = meant.filter((row) => ASIDE.includes(row.state) && !row.isDecided);
-    if (!those.length) return desk.say("That is for images that were flagged or skipped.");
+    if (!those.length) {
+      desk.say("That is for images that were flagged or skipped.");
+      return false;
+    }
     those.forEach((row) => Object.assign(row, { state: op === "exclude" ? "skipped" : "unlabelled", isDecided: true }));
     send(those.map((row) => decision(op, row)));
-    return desk.say(op === "exclude" ? `${plural(those.length, "image")} will not be asked again` : `${plural(those.length, "image")} back in the queue`);
+    desk.say(op === "exclude" ? `${plural(those.length, "image")} will not be asked again` : `${plural(those.length, "image")} back in the queue`);
+    return true;
   }
 
   /** @param {Row[]} meant */

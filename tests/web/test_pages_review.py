@@ -19,10 +19,10 @@ REVIEW = "/projects/birds/review"
 CLASSES = ["sparrow", "finch", "robin"]
 
 
-def say(site: Site, who: str, words: list[str]) -> None:
+def say(site: Site, who: str, words: list[str], project: str = "birds") -> None:
     """That person's answers to the images in hand, in order."""
     user = site.services.accounts.get_user(who)
-    lease = site.services.assignments.lease_next("birds", user, len(words))
+    lease = site.services.assignments.lease_next(project, user, len(words))
     for item, word in zip(lease.assignments, words, strict=False):
         kinds = {"flag": AnnotationKind.FLAG, "skip": AnnotationKind.SKIP}
         kind = kinds.get(word, AnnotationKind.LABEL)
@@ -190,6 +190,25 @@ def test_flagged_images_are_put_back_or_excluded(site: Site, birds: list[int], v
     expect_saved(page)
     assert state_of(site, birds[3]) is SampleState.SKIPPED
     assert [row for row in site.answers(birds[3]) if row.kind is AnnotationKind.FLAG] == []
+
+
+def test_what_was_put_back_leads_to_the_next_and_the_tabs_count_anew(
+    site: Site, birds: list[int], visit: OpenVisit
+) -> None:
+    site.ask("gulls", site.project("gulls", CLASSES, 4, guidelines=""))
+    say(site, "mia", ["flag", "sparrow", "flag", "finch"], "gulls")
+    page = visit().sign_in("rita", "/projects/gulls/review?kind=flagged")
+    expect(page.locator("#tiles .tile")).to_have_count(2)
+    flagged, reviewed = (page.locator("#kinds a", has_text=word).locator(".number") for word in ("Flagged", "Reviewed"))
+    expect(flagged).to_have_text("2")
+    page.keyboard.press("f")
+    page.keyboard.press("Shift+F")
+    expect_saved(page)
+    expect(flagged).to_have_text("0")
+    page.locator("#kinds a", has_text="Labelled").click()
+    expect(reviewed).to_have_text("0")
+    page.keyboard.press("1")
+    expect(reviewed).to_have_text("1")
 
 
 def test_one_more_person_is_asked_and_gold_is_set_and_removed(site: Site, birds: list[int], visit: OpenVisit) -> None:
