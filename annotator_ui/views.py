@@ -58,7 +58,7 @@ def make_pages(services: Services, settings: Settings) -> Pages:
 
     _add_image_pages(pages, services)
     _add_account_pages(pages)
-    _add_class_page(pages, services)
+    _add_class_pages(pages, services)
     _add_study_pages(pages, services)
     _add_team_page(pages, services)
 
@@ -113,13 +113,18 @@ def _add_team_page(pages: Pages, services: Services) -> None:
         return render_template("team.html", project=_find(services, name))
 
 
-def _add_class_page(pages: Pages, services: Services) -> None:
-    """The classes of a project; engineers change them."""
+def _add_class_pages(pages: Pages, services: Services) -> None:
+    """The classes of a project, which engineers change; and the guidelines, whose examples reviewers choose."""
 
     @pages.page("/projects/<name>/classes", role=Role.VIEWER)
     def classes(name: str) -> str:
+        may = {"may_engineer": _role().covers(Role.ENGINEER), "may_review": _role().covers(Role.REVIEWER)}
+        return render_template("classes.html", project=_find(services, name), **may)
+
+    @pages.page("/projects/<name>/guidelines", role=Role.REVIEWER)
+    def guidelines(name: str) -> str:
         may_engineer = _role().covers(Role.ENGINEER)
-        return render_template("classes.html", project=_find(services, name), may_engineer=may_engineer)
+        return render_template("guidelines.html", project=_find(services, name), may_engineer=may_engineer)
 
 
 def _add_study_pages(pages: Pages, services: Services) -> None:

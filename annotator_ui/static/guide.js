@@ -2,6 +2,9 @@
 
 import { byId, setText } from "./dom.js";
 
+/** What the drawer says; "": there is none. @param {string} words as they were written @param {boolean} hasExamples */
+export const guideWords = (words, hasExamples) => words.trim() || (hasExamples ? "Examples of the classes." : "");
+
 /** @param {string} project @param {() => void} opened */
 export function createGuide(project, opened) {
   const panel = byId("guide");
@@ -24,7 +27,7 @@ export function createGuide(project, opened) {
     /** @param {string} words @param {number} examples how many there are */
     fill(words, examples) {
       hasExamples = examples > 0;
-      text = words.trim() || (hasExamples ? "Examples of the classes." : "");
+      text = guideWords(words, hasExamples);
       button.hidden = !text;
       setText(byId("guide-text"), text);
       if (text && text !== seen()) set(true);

@@ -5,9 +5,9 @@ import { el } from "./dom.js";
 
 const ROLES = ["viewer", "labeler", "reviewer", "engineer", "admin"];
 /** The pages of a project, and the least role that sees each. */
-const PAGES = [["label", "Label", "labeler"], ["review", "Review", "reviewer"], ["board", "Board", "viewer"], ["people", "People", "reviewer"], ["classes", "Classes", "viewer"], ["studies", "Studies", "viewer"], ["images", "Add images", "engineer"]];
+const PAGES = [["label", "Label", "labeler"], ["review", "Review", "reviewer"], ["board", "Board", "viewer"], ["people", "People", "reviewer"], ["classes", "Classes", "viewer"], ["guidelines", "Guidelines", "reviewer"], ["studies", "Studies", "viewer"], ["images", "Add images", "engineer"]];
 
-/** @param {ReturnType<import("./api.js").createApi>} api @param {{page: "label"|"review"|"board"|"people"|"classes"|"studies"|"images"|"projects", beforeLeaving?: () => Promise<void>}} options */
+/** @param {ReturnType<import("./api.js").createApi>} api @param {{page: "label"|"review"|"board"|"people"|"classes"|"guidelines"|"studies"|"images"|"projects", beforeLeaving?: () => Promise<void>}} options */
 export function wireMenus(api, { page, beforeLeaving = async () => {} }) {
   const here = document.body.dataset.project ?? "";
   const may = (least) => ROLES.indexOf(document.body.dataset.role ?? "") >= ROLES.indexOf(least);
