@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from al_service.domain.states import AnnotationKind, Role
 from al_service.loop.annotations import Answer
 from al_service.loop.examples import Wanted
-from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
+from tests.web.browser import PASSWORD, Site, Visit, chromium, migrated_database, site, visit
 from tests.web.test_pages_axe import Checks
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
@@ -190,6 +190,40 @@ def test_what_was_written_survives_a_click_elsewhere_until_it_is_saved_or_droppe
     page.reload()
     expect(page.locator("#state")).to_be_empty()
     assert stored(site) == "half a sentence"
+
+
+def test_who_was_signed_out_finds_the_text_again_after_signing_in(
+    site: Site, birds: list[int], visit: OpenVisit
+) -> None:
+    one = visit()
+    page = one.sign_in("eve", PAGE)
+    page.get_by_role("textbox", name="Text").fill("Look at the beak.")
+    one.context.clear_cookies()
+    page.keyboard.press("Control+s")
+    page.get_by_label("Name").fill("eve")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(site.url + PAGE)
+    expect(page.get_by_role("textbox", name="Text")).to_have_value("Look at the beak.")
+    page.keyboard.press("Control+s")
+    expect(page.locator("#state")).to_contain_text("Saved.")
+    assert stored(site) == "Look at the beak."
+    one.expect_errors("401")
+
+
+def test_a_browser_that_keeps_nothing_asks_before_the_page_goes(site: Site, birds: list[int], visit: OpenVisit) -> None:
+    one = visit()
+    one.page.add_init_script(
+        "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };"
+    )
+    page = one.sign_in("eve", PAGE)
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.get_by_role("textbox", name="Text").press("x")
+    expect(page.locator("#state")).to_contain_text("This browser does not keep it")
+    page.get_by_role("link", name="All projects").click()
+    expect(page).to_have_url(f"{site.url}/")
+    assert asked == ["beforeunload"]
 
 
 def test_nothing_written_yet_says_what_good_guidelines_have(site: Site, birds: list[int], visit: OpenVisit) -> None:
