@@ -5,7 +5,7 @@ import { ACTIONS, capOf } from "./keys.js";
 
 const LIT_MS = 160;
 const COLOURS = 8;
-const SHOWN_MAX = 40; // more classes than this and not every one has a button
+/** More classes than this and not every one has a button. */ const SHOWN_MAX = 40;
 const RECENT_SHOWN = 4;
 const KEPT_MAX = 1000;
 

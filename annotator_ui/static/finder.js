@@ -6,21 +6,34 @@ import { capOf } from "./keys.js";
 const SHOWN = 60;
 
 /**
- * Best matches first: name starts so, a word starts so, contains it, has the letters in order.
+ * Best matches first: name starts so, a word starts so, contains it, has the letters in order; with or without the marks on
+ * letters, those that are written just so before the others.
  * @template {{name: string}} T
  * @param {T[]} classes @param {string} query @returns {{info: T, letters: Set<number>}[]}
  */
 export function findClasses(classes, query) {
-  const wanted = query.trim().toLowerCase();
-  if (!wanted) return classes.map((info) => ({ info, letters: new Set() }));
+  const typed = query.trim().normalize().toLowerCase();
+  const wanted = plain(typed);
+  if (!typed) return classes.map((info) => ({ info, letters: new Set() }));
   return classes
-    .map((info, at) => ({ info, at, ...match(info.name.toLowerCase(), wanted) }))
+    .map((info, at) => ({ info, at, ...match(plain(info.name), wanted), isSo: info.name.normalize().toLowerCase().includes(typed) }))
     .filter((found) => found.rank < 9)
+    .map(({ info, at, rank, letters, isSo }) => ({ info, at, rank: isSo ? rank : rank + 0.5, letters: lettersOf(info.name, letters) }))
     .sort((a, b) => a.rank - b.rank || a.at - b.at);
 }
 
+/** "Äpfel" -> "apfel" @param {string} text */
+const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+
+/** Which letters of the name those of its plain text are: one may become more, or none. @param {string} name @param {Set<number>} found */
+function lettersOf(name, found) {
+  const origins = [...name].flatMap((letter, position) => Array(plain(letter).length).fill(position));
+  return new Set([...found].map((at) => origins[at]));
+}
+
+/** @param {string} name @param {string} wanted */
 function match(name, wanted) {
-  const range = (start) => new Set([...wanted].map((_, offset) => start + offset));
+  const range = (start) => new Set(Array.from({ length: wanted.length }, (_, offset) => start + offset));
   if (name.startsWith(wanted)) return { rank: name === wanted ? 0 : 1, letters: range(0) };
   const word = name.search(new RegExp(`[\\s_\\-./]${wanted.replace(/[^\w\s]/g, "\\$&")}`));
   if (word >= 0) return { rank: 2, letters: range(word + 1) };

@@ -5,6 +5,7 @@
 // stroke was taken out on purpose and starts unselected. A group answers to no key until it has been there for a moment.
 
 import { byId, el, isTyping, plural, setText } from "./dom.js";
+import { createFocusBack } from "./focus_back.js";
 import { bestColumns, createChoice } from "./grid_choice.js";
 import { wireGridPointer } from "./grid_pointer.js";
 
@@ -14,6 +15,7 @@ const UNGROUPED_MAX = 12;
 const LOOK_MS = 700; // nobody has seen a new group in less
 const GAP_PX = 6;
 const THUMB_PX = 256;
+const NARROW_PX = 760; // the whole hint does not fit there
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 
 /** @typedef {import("./hand.js").Item} Item */
@@ -27,6 +29,7 @@ const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 export function createGrid(desk, stage, answers, ask) {
   const { view } = desk;
   const choice = createChoice();
+  const focusBack = createFocusBack(desk.actionButtons);
   /** @type {Map<number, HTMLElement>} in order */ const tiles = new Map();
   /** @type {Map<number, Item>} */ let items = new Map();
   /** @type {string|null} */ let group = null;
@@ -58,6 +61,7 @@ export function createGrid(desk, stage, answers, ask) {
   const isThere = (id) => tiles.get(id)?.dataset.state === "there";
 
   function open() {
+    focusBack.keep();
     if (desk.trail.looked) stage.lookAt(0);
     desk.parts.made("view")?.close();
     desk.parts.made("suggestion")?.close();
@@ -79,7 +83,7 @@ export function createGrid(desk, stage, answers, ask) {
     root.hidden = true;
     lookClosely(0);
     stage.show();
-    desk.actionButtons.focus("grid");
+    focusBack.giveBack();
     return true;
   }
 
@@ -109,7 +113,7 @@ export function createGrid(desk, stage, answers, ask) {
     }
     choice.keep(ids());
     desk.pace.shown(current.sampleId);
-    view.showGrid(ids().join(" "));
+    view.showGrid(ids().join(" "), innerWidth < NARROW_PX ? "Tap images out or in, then a class." : "A class key labels what is selected. Click or Space takes an image out or in, S skips the rest.");
     setText(title, group === "" ? `${plural(members.length, "image")}, not grouped` : `${plural(members.length, "look-alike")} · group ${place()}`);
     arrange();
     mark();
@@ -204,8 +208,8 @@ export function createGrid(desk, stage, answers, ask) {
       const given = wanted.flatMap((id) => items.get(id) ?? []).filter((item) => desk.hand.items.includes(item));
       if (!given.length) return;
       light();
-      answers.giveAll(given, kind, className);
       if (given.length > 1) view.toast(`${given.length} × ${className ?? (kind === "skip" ? "skipped" : "flagged")}. Undo takes all of them back.`);
+      answers.giveAll(given, kind, className);
     });
   }
 

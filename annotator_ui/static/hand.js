@@ -3,9 +3,9 @@
 import { projectPath } from "./api.js";
 
 export const AHEAD = 5;
-const FEW = 3; // ask again when so few are left
+/** Ask again when so few are left. */ const FEW = 3;
 const HELD_MAX = 40;
-const DECODED = AHEAD + 1; // those behind are fetched only: a decoded image takes megabytes
+/** Those behind are fetched only: a decoded image takes megabytes. */ const DECODED = AHEAD + 1;
 const RETRY_IMAGE_MS = [1000, 3000, 8000];
 
 /**

@@ -1,6 +1,7 @@
 // The help dialog: every key and what it does, and the switch for single keys.
 
 import { el, openDialog } from "./dom.js";
+import { wordsOf } from "./key_words.js";
 import { ACTIONS, capOf } from "./keys.js";
 
 const KEPT = "Every answer is kept in this browser first and sent right after. “unsaved 0” means the server has all of them on disk. Closing the tab or losing the connection loses nothing.";
@@ -30,7 +31,7 @@ export function createHelp(singleKeys, getMap, classes, change) {
     const first = classes.filter((info) => info.key).slice(0, 2).map((info) => capOf(/** @type {string} */ (info.key)));
     list.replaceChildren(
       ...row(classes.length > 2 ? [...first, "…"] : first, "choose that class, save, next image; the key is printed on each button"),
-      ...ACTIONS.filter((action) => action.help).flatMap((action) => row(keysOf(action).length ? keysOf(action).map(capOf) : ["–"], action.help)),
+      ...ACTIONS.filter((action) => wordsOf(action).help).flatMap((action) => row(keysOf(action).length ? keysOf(action).map(capOf) : ["–"], wordsOf(action).help)),
     );
     openDialog(dialog);
   }

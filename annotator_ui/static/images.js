@@ -1,6 +1,7 @@
 // New project, and more images for one that is there: choose, look at what was found, send, watch the import, go on.
 
 import { ApiError, createApi, goToSignIn, projectPath } from "./api.js";
+import { classNames } from "./class_names.js";
 import { byId, setText } from "./dom.js";
 import { look } from "./found_files.js";
 import { notes, showFound, showLooking, showNotes } from "./found_view.js";
@@ -25,8 +26,6 @@ let projectClasses = /** @type {string[]} */ (JSON.parse(document.body.dataset.c
 /** @type {ReturnType<typeof createSender>|null} */ let sender = null;
 let offered = "";
 
-/** Class names from lines or commas, in order, without repeats. @param {string} text */
-const classNames = (text) => [...new Set(text.split(/[\n,]/).map((name) => name.trim()).filter(Boolean))];
 const useLabels = () => String(fields.use_labels.value);
 const bytesOf = (choice, seen) => (choice.kind === "archive" ? choice.file.size : (seen.files ?? choice.files).reduce((sum, { file }) => sum + file.size, 0));
 

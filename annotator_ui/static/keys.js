@@ -4,38 +4,39 @@
 export const CLASS_KEYS = [..."1234567890", ..."qwertyopadjklxnm"];
 
 /**
- * `keys` are names as `keyName` gives them; `also` names actions that the help lists in the same line.
- * @typedef {{id: string, label: string, keys: string[], also?: string[], ctrl?: string, button?: boolean, help: string}} Action
+ * `keys` are names as `keyName` gives them; `also` names actions that the help lists in the same line. Actions with a button
+ * carry their words; those of the others are in key_words.js, which comes with the dialogs that show them.
+ * @typedef {{id: string, keys: string[], also?: string[], ctrl?: string, button?: boolean, label?: string, help?: string}} Action
  * @type {Action[]}
  */
 export const ACTIONS = [
   { id: "find", label: "Find", keys: ["/"], button: true, help: "type to find a class" },
-  { id: "skip", label: "Skip", keys: [" "], button: true, help: "skip: someone else may know" },
+  { id: "skip", label: "Skip", keys: [" "], button: true, help: "skip: give it no label now" },
   { id: "flag", label: "Flag", keys: ["f"], button: true, help: "flag: broken, unreadable or not for this project" },
   { id: "accept", label: "Suggest", keys: ["enter"], button: true, help: "show what the model thinks; again: label it so" },
   { id: "undo", label: "Undo", keys: ["u", "backspace"], ctrl: "z", button: true, help: "take the last answer back (also Ctrl Z)" },
-  { id: "back", label: "Look back", keys: ["arrowleft"], also: ["forward"], help: "look back at earlier answers and forth; Undo takes back the one you see" },
-  { id: "forward", label: "Look forth", keys: ["arrowright"], help: "" },
-  { id: "zoom", label: "Zoom", keys: ["z"], help: "zoom in where the pointer is, and out again" },
-  { id: "larger", label: "Larger", keys: ["+", "="], also: ["smaller"], help: "larger, smaller (also the wheel, or two fingers)" },
-  { id: "smaller", label: "Smaller", keys: ["-"], help: "" },
-  { id: "pan-left", label: "Move left", keys: ["shift+arrowleft"], also: ["pan-right", "pan-up", "pan-down"], help: "move across the enlarged image (or drag it)" },
-  { id: "pan-right", label: "Move right", keys: ["shift+arrowright"], help: "" },
-  { id: "pan-up", label: "Move up", keys: ["shift+arrowup"], help: "" },
-  { id: "pan-down", label: "Move down", keys: ["shift+arrowdown"], help: "" },
-  { id: "brighter", label: "Brighter", keys: ["b"], also: ["darker"], help: "brighter, darker" },
-  { id: "darker", label: "Darker", keys: ["shift+b"], help: "" },
-  { id: "harder", label: "More contrast", keys: ["c"], also: ["softer"], help: "more contrast, less" },
-  { id: "softer", label: "Less contrast", keys: ["shift+c"], help: "" },
-  { id: "plain", label: "Plain view", keys: [","], help: "size, brightness and contrast as they were" },
+  { id: "back", keys: ["arrowleft"], also: ["forward"] },
+  { id: "forward", keys: ["arrowright"] },
+  { id: "zoom", keys: ["z"] },
+  { id: "larger", keys: ["+", "="], also: ["smaller"] },
+  { id: "smaller", keys: ["-"] },
+  { id: "pan-left", keys: ["shift+arrowleft"], also: ["pan-right", "pan-up", "pan-down"] },
+  { id: "pan-right", keys: ["shift+arrowright"] },
+  { id: "pan-up", keys: ["shift+arrowup"] },
+  { id: "pan-down", keys: ["shift+arrowdown"] },
+  { id: "brighter", keys: ["b"], also: ["darker"] },
+  { id: "darker", keys: ["shift+b"] },
+  { id: "harder", keys: ["c"], also: ["softer"] },
+  { id: "softer", keys: ["shift+c"] },
+  { id: "plain", keys: [","] },
   { id: "heat", label: "Heat map", keys: ["h"], button: true, help: "show where the model looks; again: hide it" },
   { id: "view", label: "View", keys: ["v"], button: true, help: "zoom, brightness and contrast as buttons" },
   { id: "similar", label: "Similar", keys: ["s"], button: true, help: "images like this one; in the grid: skip the rest" },
   { id: "grid", label: "Grid", keys: ["g"], button: true, help: "label many look-alikes at once; arrows and Space select" },
-  { id: "pixels", label: "Pixels", keys: ["."], help: "show sharp pixels or smooth them" },
-  { id: "guide", label: "Guidelines", keys: ["i"], help: "guidelines of this project" },
-  { id: "help", label: "Help", keys: ["?"], help: "this list" },
-  { id: "close", label: "Close", keys: ["escape"], help: "close whatever is open" },
+  { id: "pixels", keys: ["."] },
+  { id: "guide", keys: ["i"] },
+  { id: "help", keys: ["?"] },
+  { id: "close", keys: ["escape"] },
 ];
 /** What a person cannot change: without it nobody would get out again. */
 export const FIXED = ["close"];

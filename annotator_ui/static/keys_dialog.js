@@ -1,6 +1,7 @@
 // The dialog in which a person chooses other keys. Who had the chosen key is said, and can take the other one.
 
 import { el, openDialog, setText } from "./dom.js";
+import { wordsOf } from "./key_words.js";
 import { ACTIONS, CLASS_KEYS, FIXED, capOf, keyName } from "./keys.js";
 import { sendSettings } from "./own_settings.js";
 
@@ -31,7 +32,7 @@ export function createKeysDialog(store, classes) {
   /** @returns {Line[]} */
   const lines = () => [
     ...classes.filter((info) => info.position < SHOWN_CLASSES || info.key).map((info) => ({ part: /** @type {const} */ ("classes"), id: String(info.position), name: info.name })),
-    ...ACTIONS.filter((action) => !FIXED.includes(action.id)).map((action) => ({ part: /** @type {const} */ ("actions"), id: action.id, name: action.label })),
+    ...ACTIONS.filter((action) => !FIXED.includes(action.id)).map((action) => ({ part: /** @type {const} */ ("actions"), id: action.id, name: wordsOf(action).label })),
   ];
 
   function draw() {

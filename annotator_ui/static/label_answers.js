@@ -47,6 +47,7 @@ export function createAnswers(desk, stage, asking) {
     }
     if (desk.hand.isLow) asking.ask();
     stage.drawPace();
+    if (pace.hasReachedGoal(items.length)) view.toast(`${pace.goal} answers: your goal for this session is reached.`);
     desk.parts.fetchSoon();
     desk.betweenImages?.();
   }
@@ -62,7 +63,7 @@ export function createAnswers(desk, stage, asking) {
       item.id = null;
       sender.add({ key: newKey(), scope, order: nextOrder(), op: "undo", sampleId: item.sampleId, assignmentId: null, targetKey: past.key, annotationId: past.annotationId });
     }
-    if (past.key) pace.takenBack();
+    pace.takenBack();
     desk.hand.putBack(item);
     return item;
   }

@@ -36,9 +36,13 @@ export function createAsking(desk, stage) {
     stage.drawCounts();
   }
 
-  function empty(reason) {
+  async function empty(reason) {
+    // Without its part the note says less.
+    if (reason) desk.whyNote ??= (await desk.parts.load("empty"))?.emptyNote;
+    if (desk.hand.current) return;
     desk.why = reason;
     stage.show();
+    stage.drawCounts();
     askIn(reason ? Math.min(60, Math.max(0.5, reason.retry_after_s)) : 0.5);
   }
 

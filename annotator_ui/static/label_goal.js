@@ -4,7 +4,7 @@ import { el, openDialog } from "./dom.js";
 
 /** @param {ReturnType<import("./pace.js").createPace>} pace @param {() => void} changed */
 export function createGoal(pace, changed) {
-  const input = /** @type {HTMLInputElement} */ (el("input", { name: "goal", type: "number", min: "0", max: "100000", step: "10", inputmode: "numeric" }));
+  const input = /** @type {HTMLInputElement} */ (el("input", { name: "goal", type: "number", min: "0", max: "100000", step: "1", inputmode: "numeric" }));
   const form = el("form", { method: "dialog", id: "goal-form", on: { submit: () => {
     pace.goal = Math.max(0, Math.floor(Number(input.value) || 0));
     changed();

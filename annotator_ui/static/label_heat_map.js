@@ -2,7 +2,9 @@
 
 import { ApiError } from "./api.js";
 import { byId, el } from "./dom.js";
+import { hasModel } from "./has_model.js";
 
+const NO_MODEL = "There is no model yet: it learns from the first answers, and has heat maps from the next round on.";
 const BLIND = "This image is kept blind: some go without a heat map, to see how much the model's view sways people.";
 const AWAY = "The heat map does not come right now. Labelling goes on.";
 const NO_MAP = "no_heat_map";
@@ -37,7 +39,7 @@ export function createHeatMap(desk) {
     try {
       const told = await desk.api.call("POST", `/assignments/${wanted.id}/heat-map`);
       if (!isInView(wanted)) return;
-      if (told.blind) return desk.view.toast(BLIND);
+      if (told.blind) return desk.view.toast((await hasModel(desk)) ? BLIND : NO_MODEL);
       [item, names] = [wanted, told.class_names];
       await choose(names[0]);
     } catch (error) {
@@ -61,7 +63,9 @@ export function createHeatMap(desk) {
   }
 
   function draw() {
+    const hadFocus = choices.contains(document.activeElement);
     choices.replaceChildren(...names.map((name) => el("button", { type: "button", "aria-pressed": String(name === chosen), text: name, on: { click: () => choose(name).catch(() => desk.view.toast(AWAY)) } })));
+    if (hadFocus) /** @type {HTMLElement|null} */ (choices.querySelector("[aria-pressed=true]"))?.focus();
     note.hidden = isAboutSquare(item);
     layer.hidden = legend.hidden = false;
   }

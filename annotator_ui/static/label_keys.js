@@ -16,7 +16,7 @@ export function createActions(desk, stage, answers) {
   const { view, viewer, levels, trail, guide, finder, actionButtons, parts } = desk;
   const light = (id) => () => actionButtons.light(id);
   const plain = () => { viewer.plain(); levels.reset(); view.toast("Size, brightness and contrast as they were"); };
-  const panel = (module) => module.createViewPanel(byId("stage"), viewer, levels, { plain, closed: () => actionButtons.focus("view") });
+  const panel = (module) => module.createViewPanel(byId("stage"), viewer, levels, plain, actionButtons);
   const work = {
     find: () => finder.open(),
     skip: () => answers.answer("skip", null, light("skip")),

@@ -2,7 +2,7 @@
 // they are there when the connection is not.
 
 const PARTS = {
-  aside: () => import("./aside_list.js"), classes: () => import("./label_classes.js"), examples: () => import("./label_examples.js"), gestures: () => import("./gestures.js"), goal: () => import("./label_goal.js"), heat: () => import("./label_heat_map.js"), help: () => import("./help.js"), keys: () => import("./keys_dialog.js"),
+  empty: () => import("./why_empty.js"), aside: () => import("./aside_list.js"), classes: () => import("./label_classes.js"), examples: () => import("./label_examples.js"), gestures: () => import("./gestures.js"), goal: () => import("./label_goal.js"), heat: () => import("./label_heat_map.js"), help: () => import("./help.js"), keys: () => import("./keys_dialog.js"),
   grid: () => import("./grid.js"), similar: () => import("./similar.js"), menus: () => import("./menus.js"), signIn: () => import("./sign_in_dialog.js"), suggestion: () => import("./label_suggestion.js"), view: () => import("./view_panel.js"),
 };
 const STYLES = ["./forms.css", "./label_parts.css"];

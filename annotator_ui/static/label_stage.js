@@ -2,8 +2,11 @@
 
 import { byId, setText } from "./dom.js";
 import { problemWords } from "./label_view.js";
-import { paceWords } from "./pace.js";
-import { emptyNote, plainNote } from "./why_empty.js";
+import { plainNote } from "./plain_note.js";
+import { leftWords, paceWords } from "./pace.js";
+
+/** Reasons for an empty hand while there is a round all the same. */
+const ASKING = ["leased_to_others", "kept_for_others", "answered_by_you", "round_running", "round_starting", "importing"];
 
 /** @param {import("./label.js").Desk} desk */
 export function createStage(desk) {
@@ -30,7 +33,7 @@ export function createStage(desk) {
     pace.stopped();
     const problem = desk.sender.problem ?? desk.askProblem;
     if (problem === "offline" || problem === "server") return view.showNote("empty", plainNote(problem === "offline" ? "You are offline" : "The server does not answer", "Nothing is lost. The next images come by themselves when the connection is back."));
-    if (desk.why && !desk.sender.unsaved) return view.showNote("empty", emptyNote(desk.why));
+    if (desk.why && !desk.sender.unsaved) return view.showNote("empty", desk.whyNote?.(desk.why) ?? plainNote("No image right now", desk.why.text));
     return view.showNote("loading", plainNote("Loading", "The next images are on their way."), { isSlow: true });
   }
 
@@ -52,7 +55,9 @@ export function createStage(desk) {
   function drawCounts() {
     const { sender, hand } = desk;
     view.unsaved(sender.unsaved);
-    view.progress(desk.progress, sender.unsavedLabels);
+    // A round that is over has a count that nobody can change any more.
+    const isAsking = hand.current || sender.unsaved || !desk.why || ASKING.includes(desk.why.code);
+    view.progress(isAsking ? desk.progress : null, sender.unsavedLabels);
     const problem = sender.problem ?? desk.askProblem;
     view.banner(hand.current || trail.looked || sender.unsaved ? problemWords(problem, sender.unsavedAnswers) : "");
     if (problem === "signed_out") desk.askToSignIn(sender.unsavedAnswers);
@@ -75,7 +80,7 @@ export function createStage(desk) {
 
   function drawPace() {
     const rate = pace.perMinute;
-    view.pace(paceWords(pace, left()), rate ? `${Math.round(rate)}/min` : "–/min", pace.goal ? pace.answers / pace.goal : null);
+    view.pace(paceWords(pace), leftWords(rate, left()), rate ? `${Math.round(rate)}/min` : "–/min", pace.goal ? pace.answers / pace.goal : null);
   }
 
   return { show, lookAt, left, drawCounts, drawPace };

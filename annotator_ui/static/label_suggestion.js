@@ -1,9 +1,11 @@
 // What the model thinks of the image in hand: nothing until the person asks, and for some images nothing at all.
 
 import { el } from "./dom.js";
+import { hasModel } from "./has_model.js";
 import { capOf } from "./keys.js";
 
 const SHOWN = 3;
+const NO_MODEL = "There is no model yet: it learns from the first answers, and suggests from the next round on.";
 const BLIND = "This image is kept blind: some go without a suggestion, to see how much suggestions sway people.";
 const SILENT = "The model has no opinion on this image.";
 const AWAY = "The suggestion does not come right now. Labelling goes on.";
@@ -40,7 +42,10 @@ export function createSuggestion(desk, stage, choose) {
     try {
       const told = await desk.api.call("POST", `/assignments/${item.id}/suggestion`);
       if (desk.hand.current !== item || desk.trail.looked) return;
-      if (!told.likely.length) { desk.view.toast(told.blind ? BLIND : SILENT); return; }
+      if (!told.likely.length) {
+        desk.view.toast(!(await hasModel(desk)) ? NO_MODEL : told.blind ? BLIND : SILENT);
+        return;
+      }
       sampleId = item.sampleId;
       likely = told.likely;
       desk.recent.likely = likely.map((one) => one.class_name);

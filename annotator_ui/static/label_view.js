@@ -47,12 +47,12 @@ export function createLabelView(viewer) {
       setStage("image", item.sampleId);
       setWhy(item.why);
     },
-    /** Many images at once, which the grid shows. @param {string} samples */
-    showGrid(samples) {
+    /** Many images at once, which the grid shows. @param {string} samples @param {string} hint */
+    showGrid(samples, hint) {
       if (stage.dataset.state === "grid" && stage.dataset.sample === samples) return;
       viewer.show(null);
       setStage("grid", samples);
-      setWhy("A class key labels what is selected. Click or Space takes an image out or in, S skips the rest.");
+      setWhy(hint);
     },
     /** @param {import("./trail.js").Past} past @param {number} back @param {HTMLImageElement} image */
     showPast(past, back, image) {
@@ -80,13 +80,14 @@ export function createLabelView(viewer) {
 
     /**
      * The count of the round. It does not go back by itself: an answer that the round did not ask for would show as one.
-     * @param {{round: number, answered: number, asked: number, answered_ahead?: number}|null} progress @param {number} unsavedLabels
+     * @param {{round: number, answered: number, asked: number, answered_ahead?: number}|null} progress null: no round asks @param {number} unsavedLabels
      */
     progress(progress, unsavedLabels) {
       const asked = progress?.asked ?? 0;
       if (progress?.round !== counted.round) counted = { round: progress?.round, answered: 0 };
       const answered = Math.min(asked || Infinity, Math.max(counted.answered, (progress?.answered ?? 0) + unsavedLabels));
       counted.answered = answered;
+      byId("round-progress").hidden = !progress;
       setText(byId("answered"), asked ? count(answered) : "–");
       // Labels beyond the batch: the next round is at work, and its images are not there yet.
       const ahead = progress?.answered_ahead ? ` + ${count(progress.answered_ahead)}` : "";
@@ -118,9 +119,10 @@ export function createLabelView(viewer) {
       clearTimeout(toastTimer);
       toastTimer = setTimeout(() => toast.classList.remove("on"), TOAST_MS);
     },
-    /** @param {string} words @param {string} rate @param {number|null} goalPart */
-    pace(words, rate, goalPart) {
+    /** @param {string} words @param {string} left @param {string} rate @param {number|null} goalPart */
+    pace(words, left, rate, goalPart) {
       setText(byId("pace-text"), words);
+      setText(byId("pace-left"), left);
       setText(byId("rate"), rate);
       byId("goal-meter").hidden = goalPart === null;
       byId("goal-meter").style.setProperty("--part", String(Math.min(1, goalPart ?? 0)));

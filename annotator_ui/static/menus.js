@@ -59,7 +59,7 @@ function wire(id, fill) {
     place(button, menu);
     requestAnimationFrame(() => menu.querySelector("a, button")?.focus());
   });
-  menu.addEventListener("keydown", (event) => move(event, menu, button));
+  menu.addEventListener("keydown", (event) => move(event, menu));
 }
 
 function place(button, menu) {
@@ -69,14 +69,14 @@ function place(button, menu) {
   else { menu.style.left = `${box.left}px`; menu.style.right = "auto"; }
 }
 
-function move(event, menu, button) {
+function move(event, menu) {
   const items = [...menu.querySelectorAll("a, button")];
   const at = items.indexOf(document.activeElement);
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (step) items[(at + step + items.length) % items.length]?.focus();
   else if (event.key === "Home") items[0]?.focus();
   else if (event.key === "End") items.at(-1)?.focus();
-  else if (event.key === "Escape" || event.key === "Tab") { menu.hidePopover(); button.focus(); }
+  else if (event.key === "Escape" || event.key === "Tab") menu.hidePopover(); // and the focus goes back to where it was
   else return;
   event.preventDefault();
   event.stopPropagation();

@@ -1,7 +1,7 @@
 // One tab per person and project: two would show the same images and release each other's leases.
 
 const STEAL = "al-steal";
-const PATIENCE_MS = 1500; // a reloading page needs a moment to let go
+/** A reloading page needs a moment to let go. */ const PATIENCE_MS = 1500;
 
 /**
  * Resolves when this tab is the one. Browsers without the Web Locks API (plain http on a network) go on at once.

@@ -1,6 +1,8 @@
 // The panel with images like the one in view. Their classes are hidden until asked for, because they sway.
 
 import { el, plural, setText } from "./dom.js";
+import { createFocusBack } from "./focus_back.js";
+import { hasModel } from "./has_model.js";
 
 const THUMB_PX = 128;
 
@@ -17,6 +19,7 @@ export function createSimilar(desk, stage) {
       el("button", { class: "icon-button", type: "button", "aria-label": "Close similar images", on: { click: close } }, el("span", { class: "cap", text: "Esc" }))),
     note, list, el("div", { class: "row" }, classes));
   stage.append(panel);
+  const focusBack = createFocusBack(desk.actionButtons);
   /** What was asked last: an answer that comes late is about another image. */ let asked = "";
 
   // The next image has others, and their classes are hidden again.
@@ -30,11 +33,11 @@ export function createSimilar(desk, stage) {
     if (!["image", "past"].includes(stage.dataset.state ?? "")) return setText(note, "No image is in view.");
     setText(note, withClasses ? "" : "Looking for them.");
     try {
-      const { similar, why_none: why } = await desk.api.call("GET", `/samples/${sample}/similar?classes=${withClasses}`);
+      const [{ similar, why_none: why }, isTaught] = await Promise.all([desk.api.call("GET", `/samples/${sample}/similar?classes=${withClasses}`), hasModel(desk)]);
       if (asked !== sample) return undefined;
       list.replaceChildren(...similar.map((found) => row(found, withClasses)));
       classes.hidden = withClasses || !similar.length;
-      return setText(note, why ?? `The ${plural(similar.length, "image")} that the model finds nearest.`);
+      return setText(note, why ?? `The ${plural(similar.length, "image")} that ${isTaught ? "the model finds nearest" : "look nearest to a network that has not learned from this project yet"}.`);
     } catch {
       return setText(note, "Similar images cannot be fetched right now. Labelling goes on.");
     }
@@ -49,7 +52,9 @@ export function createSimilar(desk, stage) {
 
   function close() {
     const wasOpen = !panel.hidden;
+    const hadFocus = panel.contains(document.activeElement);
     panel.hidden = true;
+    if (hadFocus) focusBack.giveBack();
     asked = "";
     list.replaceChildren();
     return wasOpen;
@@ -59,6 +64,7 @@ export function createSimilar(desk, stage) {
     close,
     toggle() {
       if (close()) return;
+      focusBack.keep();
       panel.hidden = false;
       fill(false);
     },

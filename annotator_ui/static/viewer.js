@@ -1,7 +1,7 @@
 // One image in the reserved box: as large as makes sense, sharp pixels for tiny ones; zoomed and moved about when asked.
 
-const PIXEL_ART_PX = 28; // digits and icons: show their pixels; anything larger is smoothed when enlarged
-const ENLARGE_TO_PX = 960; // tiny images are enlarged to about this size, others at most ENLARGE_MAX times
+/** Digits and icons: show their pixels; anything larger is smoothed when enlarged. */ const PIXEL_ART_PX = 28;
+/** Tiny images are enlarged to about this size, others at most ENLARGE_MAX times. */ const ENLARGE_TO_PX = 960;
 const ENLARGE_MAX = 8;
 const ZOOMS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12];
 const ZOOM_BY_KEY = 2.5;

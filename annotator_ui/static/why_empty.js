@@ -1,4 +1,4 @@
-// What the stage says when there is no image: waiting, nothing to do and why, offline, broken.
+// What the stage says when there is nothing to answer: why, and how far everything is. Comes when it is needed.
 
 import { count, el } from "./dom.js";
 
@@ -17,14 +17,5 @@ export function emptyNote(why) {
     el("p", { text: why.text }),
     el("span", { class: "waiting", "aria-hidden": "true" }),
     counts.length ? el("dl", {}, ...counts.map(([name, words]) => el("div", {}, el("dt", { text: words }), el("dd", { text: count(why.counts[name]) })))) : null,
-  ];
-}
-
-/** @param {string} title @param {string} text @param {{label: string, press: () => void}} [button] */
-export function plainNote(title, text, button) {
-  return [
-    el("h2", { text: title }),
-    el("p", { text }),
-    button ? el("button", { class: "button", type: "button", text: button.label, on: { click: button.press } }) : el("span", { class: "waiting", "aria-hidden": "true" }),
   ];
 }

@@ -294,6 +294,21 @@ def test_without_groups_nothing_is_selected_before_somebody_does(site: Site, vis
     assert labels(site, ids) == [None] * 4 + ["sparrow"] + [None] * 4
 
 
+@pytest.mark.parametrize("width", [320, 360, 700, 1280])
+def test_what_the_grid_says_is_to_be_seen(groups: tuple[list[int], list[int]], visit: OpenVisit, width: int) -> None:
+    page = visit(viewport={"width": width, "height": 700}).sign_in("mia", LABEL)
+    open_grid(page, 8)
+    assert page.locator("#why").evaluate("node => node.scrollWidth <= node.clientWidth")
+    page.keyboard.press("1")
+    expect(page.locator("#toast.on")).to_contain_text("8 × sparrow")
+    on_top = """node => {
+        node.style.pointerEvents = "auto";
+        const box = node.getBoundingClientRect();
+        return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2) === node;
+    }"""
+    assert page.locator("#toast").evaluate(on_top)
+
+
 @pytest.mark.parametrize(("width", "height"), [(320, 560), (390, 844), (1280, 800), (2560, 1300)])
 def test_a_group_of_24_is_on_the_screen_as_a_whole(site: Site, visit: OpenVisit, width: int, height: int) -> None:
     flock(site, [0] * 24)
@@ -324,12 +339,27 @@ class TestSimilar:
         expect_in_view(page, ids[0])
         page.keyboard.press("s")
         expect(page.locator("#similar img")).to_have_count(2)
+        expect(page.locator("#similar [role=status]")).to_have_text(
+            "The 2 images that look nearest to a network that has not learned from this project yet."
+        )
         assert "robin" not in page.locator("#similar").inner_text()
         page.get_by_role("button", name="Show classes").click()
         expect(page.locator("#similar .name")).to_have_count(2)
         page.keyboard.press("Escape")
         expect(page.locator("#similar")).to_be_hidden()
         expect_in_view(page, ids[0])
+
+    @pytest.mark.parametrize("width", [320, 900, 1280])
+    def test_words_below_the_image_are_beside_it(self, ids: list[int], visit: OpenVisit, width: int) -> None:
+        page = visit(viewport={"width": width, "height": 700}).sign_in("mia", LABEL)
+        expect_in_view(page, ids[0])
+        page.keyboard.press("s")
+        expect(page.locator("#similar img")).to_have_count(2)
+        page.keyboard.press("Enter")
+        expect(page.locator("#toast.on")).to_contain_text("There is no model yet")
+        panel, words = page.locator("#similar").bounding_box(), page.locator("#toast").bounding_box()
+        assert panel is not None and words is not None
+        assert words["x"] >= 0 and words["x"] + words["width"] <= panel["x"]
 
     def test_the_next_image_has_its_own(self, ids: list[int], visit: OpenVisit) -> None:
         page = visit().sign_in("mia", LABEL)

@@ -9,7 +9,7 @@ from al_service.domain.heat_maps import HeatMap, heat_maps_to_bytes
 from al_service.domain.states import AnnotationKind
 from tests.web.axe import findings
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
-from tests.web.labelling import CLASSES, LABEL, NETWORK_WORDS, expect_in_view, expect_unsaved, in_view, said
+from tests.web.labelling import CLASSES, LABEL, NETWORK_WORDS, expect_in_view, expect_unsaved, in_view, said, taught
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
 
@@ -29,6 +29,7 @@ def birds(site: Site, blind_share: float = 0.0, why_none: str | None = None) -> 
     site.artifacts.put(FILE, heat_maps_to_bytes(dict.fromkeys(ids, maps)))
     facts = {"artifact": FILE, "images": 6, "of": 6, "seconds": 0.1} if why_none is None else {"why_none": why_none}
     site.ask("birds", ids, likely=LIKELY, heat_maps=facts)
+    taught(site, "birds")
     return ids
 
 
@@ -120,6 +121,14 @@ def test_an_image_that_is_kept_blind_says_why(site: Site, visit: OpenVisit) -> N
     expect_in_view(page, second)
     expect_unsaved(page, 0)
     assert [row.saw_suggestion for row in site.answers(first)] == [False]
+
+
+def test_before_the_first_model_it_says_so(site: Site, visit: OpenVisit) -> None:
+    site.person("mia")
+    site.ask("birds", site.project("birds", CLASSES, 6, guidelines="", blind_share=1.0))
+    _, page = opened(visit)
+    page.keyboard.press("h")
+    expect(page.locator(TOAST)).to_contain_text("There is no model yet")
 
 
 def test_without_a_map_it_says_why(site: Site, visit: OpenVisit) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from al_service.domain.states import AnnotationKind
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
-from tests.web.labelling import LABEL, birds, come_back, expect_in_view, expect_unsaved, in_view, said
+from tests.web.labelling import CLASSES, LABEL, birds, come_back, expect_in_view, expect_unsaved, in_view, said
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
 
@@ -162,3 +162,70 @@ def test_keys_are_a_persons_own(site: Site, samples: list[int], visit: OpenVisit
     page = one.sign_in("mia", LABEL)
     in_view(page)
     assert cap(page, "sparrow") == "X"
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [("g", "#grid"), ("s", "#similar"), ("v", "#view-panel"), ("i", "#guide"), ("?", "#help"), ("/", "#finder")],
+)
+def test_after_a_panel_is_closed_keys_do_what_they_always_do(
+    site: Site, visit: OpenVisit, opened: tuple[str, str]
+) -> None:
+    site.person("mia")
+    samples = site.project("birds", CLASSES, 6, guidelines="Look closely.", blind_share=0.0)
+    site.ask("birds", samples, likely=[("finch", 0.7)])
+    key, panel = opened
+    page = visit().sign_in("mia", LABEL)
+    assert in_view(page) == samples[0]
+    expect(page.locator("#guide")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press(key)
+    expect(page.locator(panel)).to_be_visible()
+    buttons = page.locator(f"{panel} button")
+    if buttons.count():
+        buttons.last.focus()
+    page.keyboard.press("Escape")
+    expect(page.locator(panel)).to_be_hidden()
+    expect(page.locator("body")).to_be_focused()
+    page.keyboard.press("Space")
+    expect_in_view(page, samples[1])
+    page.keyboard.press("Enter")
+    expect(page.locator(".suggestion")).to_be_visible()
+    expect(page.locator(panel)).to_be_hidden()
+    expect_unsaved(page, 0)
+    assert said(site, samples[0]) == [(AnnotationKind.SKIP, None)]
+
+
+def test_after_the_menu_that_was_clicked_is_closed_space_skips(samples: list[int], visit: OpenVisit) -> None:
+    page = visit().sign_in("mia", LABEL)
+    assert in_view(page) == samples[0]
+    page.locator("#switch").click()
+    expect(page.locator("#switch-menu a").first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#switch-menu")).to_be_hidden()
+    page.keyboard.press("Space")
+    expect_in_view(page, samples[1])
+
+
+@pytest.mark.parametrize("opened", [("grid", "#grid"), ("similar", "#similar"), ("view", "#view-panel")])
+def test_who_came_by_a_button_is_on_it_again(samples: list[int], visit: OpenVisit, opened: tuple[str, str]) -> None:
+    action, panel = opened
+    page = visit().sign_in("mia", LABEL)
+    assert in_view(page) == samples[0]
+    page.locator(f"[data-action={action}]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(panel)).to_be_visible()
+    page.locator(f"{panel} button").last.focus()
+    page.keyboard.press("Escape")
+    expect(page.locator(panel)).to_be_hidden()
+    expect(page.locator(f"[data-action={action}]")).to_be_focused()
+
+
+def test_the_menu_gives_the_focus_back_to_who_opened_it_by_keyboard(samples: list[int], visit: OpenVisit) -> None:
+    page = visit().sign_in("mia", LABEL)
+    in_view(page)
+    page.locator("#switch").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#switch-menu a").first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#switch")).to_be_focused()

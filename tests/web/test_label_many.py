@@ -91,7 +91,8 @@ def test_the_goal_and_the_pace_of_a_session(site: Site, visit: OpenVisit) -> Non
         page.keyboard.press("1")
     expect_unsaved(page, 0)
     expect(page.locator("#rate")).to_have_text("20/min")
-    expect(pace).to_have_text("6 of 10 this session · round done in 2 min")
+    expect(page.locator("#pace-text")).to_have_text("6 of 10 this session")
+    expect(page.locator("#pace-left")).to_have_text("round done in 2 min")
     part = page.evaluate("document.querySelector('#goal-meter').style.getPropertyValue('--part')")
     assert float(part) == pytest.approx(0.6)
     page.clock.run_for(3000)
@@ -102,11 +103,65 @@ def test_the_goal_and_the_pace_of_a_session(site: Site, visit: OpenVisit) -> Non
     expect(pace).to_contain_text("6 of 10 this session")
     expect_unsaved(page, 0)
     page.reload()
-    expect(pace).to_have_text("0 of 10 this session")
+    expect(pace).to_have_text("6 of 10 this session")
     pace.click()
     page.locator("#goal-form input").fill("0")
     page.get_by_role("button", name="Set", exact=True).click()
-    expect(pace).to_have_text("0 this session")
+    expect(pace).to_have_text("6 this session")
+
+
+def test_a_session_goes_on_over_a_reload_and_ends_after_six_hours(site: Site, visit: OpenVisit) -> None:
+    samples = birds(site, 40)
+    page = stopped_clock(visit()).sign_in("mia", LABEL)
+    pace, toast = page.locator("#pace-text"), page.locator("#toast")
+    expect_in_view(page, samples[0])
+    pace.click()
+    page.locator("#goal-form input").fill("3")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(pace).to_have_text("0 of 3 this session")
+    label(page, samples[:2])
+    expect_unsaved(page, 0)
+    page.reload()
+    expect_in_view(page, samples[2])
+    expect(pace).to_have_text("2 of 3 this session")
+    label(page, samples[2:3])
+    expect(toast).to_have_text("3 answers: your goal for this session is reached.")
+    page.keyboard.press("u")
+    expect(toast).to_have_text("Taken back: sparrow")
+    expect(pace).to_have_text("2 of 3 this session")
+    label(page, samples[2:4])
+    expect(pace).to_have_text("4 of 3 this session")
+    expect(toast).to_have_text("Taken back: sparrow")  # it is said once
+    expect_unsaved(page, 0)
+    page.clock.run_for(6 * 60 * 60 * 1000 + 1000)
+    page.reload()
+    expect(pace).to_have_text("0 of 3 this session")
+
+
+def label(page: Page, samples: list[int]) -> None:
+    """Label these, which come in this order."""
+    for sample_id in samples:
+        expect_in_view(page, sample_id)
+        page.clock.run_for(1000)
+        page.keyboard.press("1")
+
+
+@pytest.mark.parametrize("width", [700, 900, 1280, 2560])
+def test_the_pace_is_there_as_a_whole_and_moves_nothing_when_it_grows(site: Site, visit: OpenVisit, width: int) -> None:
+    samples = birds(site, 40)
+    page = stopped_clock(visit(viewport={"width": width, "height": 800})).sign_in("mia", LABEL)
+    expect_in_view(page, samples[0])
+    page.locator("#pace").click()
+    page.locator("#goal-form input").fill("2000")
+    page.get_by_role("button", name="Set", exact=True).click()
+    before = page.locator("#stage").bounding_box()
+    label(page, samples[:6])
+    expect(page.locator("#pace-left")).to_contain_text("round done in")
+    assert page.locator("#stage").bounding_box() == before
+    cut = "nodes => nodes.filter((node) => node.scrollWidth > node.clientWidth).map((node) => node.textContent)"
+    assert page.locator("#pace span").evaluate_all(cut) == []
+    rows = page.locator("#actions .action").evaluate_all("nodes => new Set(nodes.map((node) => node.offsetTop)).size")
+    assert rows == (1 if width >= 1280 else 2)
 
 
 def test_time_away_from_the_page_is_not_time_at_an_image(site: Site, visit: OpenVisit) -> None:

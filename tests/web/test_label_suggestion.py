@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import expect
 
 from al_service.domain.states import AnnotationKind
 from tests.web.axe import findings
 from tests.web.browser import Site, Visit, chromium, migrated_database, site, visit
-from tests.web.labelling import CLASSES, LABEL, NETWORK_WORDS, expect_in_view, expect_unsaved, in_view, said
+from tests.web.labelling import CLASSES, LABEL, NETWORK_WORDS, expect_in_view, expect_unsaved, in_view, said, taught
 
 __all__ = ["chromium", "migrated_database", "site", "visit"]
 
@@ -20,6 +21,7 @@ def birds(site: Site, blind_share: float, likely: list[tuple[str, float]] = LIKE
     site.person("mia")
     ids = site.project("birds", CLASSES, 6, guidelines="", blind_share=blind_share)
     site.ask("birds", ids, likely=likely)
+    taught(site, "birds")
     return ids
 
 
@@ -77,6 +79,18 @@ def test_an_image_that_is_kept_blind_says_why(site: Site, visit: OpenVisit) -> N
     page.keyboard.press("Enter")
     expect_in_view(page, first)
     assert said(site, first) == []
+
+
+@pytest.mark.parametrize("blind_share", [0.0, 1.0])
+def test_before_the_first_model_nothing_is_said_to_be_kept_blind(
+    site: Site, visit: OpenVisit, blind_share: float
+) -> None:
+    site.person("mia")
+    site.ask("birds", site.project("birds", CLASSES, 6, guidelines="", blind_share=blind_share))
+    page = visit().sign_in("mia", LABEL)
+    in_view(page)
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("There is no model yet")
 
 
 def test_a_model_without_an_opinion_says_so(site: Site, visit: OpenVisit) -> None:

@@ -202,7 +202,21 @@ def test_keys_still_answer_while_the_panel_is_open_and_escape_closes_it(samples:
     assert in_view(page) == samples[1], "the arrow turned the slider"
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
-    expect(page.get_by_role("button", name="View", exact=True)).to_be_focused()
+    page.keyboard.press("Space")
+    expect_in_view(page, samples[2])
+
+
+def test_the_focus_goes_back_to_the_view_button_for_who_came_by_it(samples: list[int], visit: OpenVisit) -> None:
+    page = visit().sign_in("mia", LABEL)
+    ready(page)
+    button = page.get_by_role("button", name="View", exact=True)
+    button.focus()
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("group", name="View")
+    panel.get_by_role("slider", name="Brightness").focus()
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    expect(button).to_be_focused()
 
 
 def test_a_part_that_does_not_load_says_so_and_labelling_goes_on(samples: list[int], visit: OpenVisit) -> None:

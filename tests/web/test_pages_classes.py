@@ -64,6 +64,46 @@ def test_classes_are_added(birds: Site, visit: OpenVisit) -> None:
     expect(page.locator("#done")).to_contain_text("Added")
 
 
+def test_commas_part_names_and_what_is_there_already_is_said(birds: Site, visit: OpenVisit) -> None:
+    page = visit().sign_in("eve", PAGE)
+    page.locator("#add").click()
+    words, add, field = (
+        page.locator("#change-words"),
+        page.locator("#change-do"),
+        page.locator("#change-fields textarea"),
+    )
+    expect(words).to_have_text("Type the name of a class.")
+    field.fill("owl, robin,\nwren, owl")
+    expect(words.locator("li").first).to_have_text("2 new classes: owl, wren · there already: robin")
+    expect(words).to_contain_text("Adds “owl” and “wren”")
+    expect(add).to_be_enabled()
+    field.fill("robin, finch")
+    expect(words).to_have_text("robin, finch are classes already. Type a name that is not there yet.")
+    expect(add).to_be_disabled()
+    field.fill("owl, robin")
+    expect(words.locator("li").first).to_have_text("1 new class: owl · there already: robin")
+    add.click()
+    expect(page.locator("#classes .class-row")).to_have_count(4)
+    assert names(birds) == ("sparrow", "finch", "robin", "owl")
+
+
+def test_a_split_says_what_it_still_lacks(birds: Site, visit: OpenVisit) -> None:
+    page = visit().sign_in("eve", PAGE)
+    page.get_by_role("button", name="Split sparrow").click()
+    words = page.locator("#change-words")
+    expect(words).to_have_text("Type the names of two or more classes.")
+    page.locator("#change-fields textarea").fill("house sparrow")
+    expect(words).to_have_text(
+        "“house sparrow” alone would be a new name. Type a second class, or close this and rename “sparrow”."
+    )
+    expect(page.locator("#change-do")).to_be_disabled()
+    page.locator("#change-fields textarea").fill("house sparrow, tree sparrow")
+    expect(words).to_contain_text("2 new classes: house sparrow, tree sparrow")
+    page.locator("#change-do").click()
+    expect(page.locator("#retired")).to_contain_text("split into house sparrow, tree sparrow")
+    expect(page.locator("#done")).to_contain_text("the list of merged and split classes shows how far that is")
+
+
 def test_a_class_is_renamed_in_place(birds: Site, visit: OpenVisit) -> None:
     one = visit()
     page = one.sign_in("eve", PAGE)

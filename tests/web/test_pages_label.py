@@ -1,5 +1,6 @@
 """The labelling page in a real browser: one key is label, save and next; and no answer is ever lost."""
 
+import unicodedata
 from collections.abc import Callable
 
 import pytest
@@ -183,6 +184,28 @@ def test_type_to_find(site: Site, samples: list[int], visit: OpenVisit) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("#finder")).to_be_hidden()
     assert in_view(page) == samples[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("apf", ["Apfelbaum", "Äpfel", "roter Apfel"]),
+        ("äpf", ["Äpfel", "Apfelbaum", "roter Apfel"]),
+        ("öst", ["Österreich"]),
+        ("cafe\u0301", ["Café"]),
+    ],
+)
+def test_type_to_find_with_or_without_marks_on_letters(
+    site: Site, visit: OpenVisit, typed: str, found: list[str]
+) -> None:
+    birds(site, classes=["Äpfel", "Apfelbaum", "Österreich", "roter Apfel", "Café"])
+    page = visit().sign_in("mia", LABEL)
+    in_view(page)
+    page.keyboard.press("/")
+    page.locator("#finder-input").fill(typed)
+    expect(page.locator("#finder-list li span")).to_have_text(found)
+    marked = "".join(page.locator("#finder-list li").first.locator("mark").all_inner_texts())
+    assert marked == found[0][: len(unicodedata.normalize("NFC", typed))]
 
 
 def test_looking_back_shows_earlier_answers_and_changes_nothing(
@@ -444,7 +467,7 @@ def test_the_help_lists_the_keys_and_can_switch_single_keys_off(
     assert in_view(page) == samples[0]
     page.keyboard.press("?")
     help_dialog = page.get_by_role("dialog", name="Keys")
-    expect(help_dialog).to_contain_text("skip: someone else may know")
+    expect(help_dialog).to_contain_text("skip: give it no label now")
     help_dialog.get_by_role("checkbox").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("1")
@@ -506,3 +529,17 @@ def test_who_finishes_the_batch_goes_on_while_the_next_round_is_at_work(site: Si
     expect_unsaved(page, 0)
     expect(page.locator("#answered")).to_have_text("2")
     expect(page.locator("#asked")).to_have_text("2 + 1")
+
+
+def test_the_count_is_left_out_when_no_round_asks(site: Site, visit: OpenVisit) -> None:
+    first, _ = birds(site, 2)
+    page = visit().sign_in("mia", LABEL)
+    expect_in_view(page, first)
+    expect(page.locator("#round-count")).to_contain_text("0 / 2")
+    page.keyboard.press("1")
+    page.keyboard.press("2")
+    expect(page.get_by_role("heading", name="Everything is labelled")).to_be_visible()
+    expect(page.locator("#round-progress")).to_be_hidden()
+    page.reload()
+    expect(page.get_by_role("heading", name="Everything is labelled")).to_be_visible()
+    expect(page.locator("#round-progress")).to_be_hidden()
