@@ -55,9 +55,9 @@ export function createStage(desk) {
   function drawCounts() {
     const { sender, hand } = desk;
     view.unsaved(sender.unsaved);
+    view.progress(desk.progress, sender.unsavedLabels);
     // A round that is over has a count that nobody can change any more.
-    const isAsking = hand.current || sender.unsaved || !desk.why || ASKING.includes(desk.why.code);
-    view.progress(isAsking ? desk.progress : null, sender.unsavedLabels);
+    byId("round-progress").hidden = !hand.current && !sender.unsaved && desk.why && !ASKING.includes(desk.why.code);
     const problem = sender.problem ?? desk.askProblem;
     view.banner(hand.current || trail.looked || sender.unsaved ? problemWords(problem, sender.unsavedAnswers) : "");
     if (problem === "signed_out") desk.askToSignIn(sender.unsavedAnswers);

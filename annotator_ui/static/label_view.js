@@ -80,14 +80,13 @@ export function createLabelView(viewer) {
 
     /**
      * The count of the round. It does not go back by itself: an answer that the round did not ask for would show as one.
-     * @param {{round: number, answered: number, asked: number, answered_ahead?: number}|null} progress null: no round asks @param {number} unsavedLabels
+     * @param {{round: number, answered: number, asked: number, answered_ahead?: number}|null} progress @param {number} unsavedLabels
      */
     progress(progress, unsavedLabels) {
       const asked = progress?.asked ?? 0;
       if (progress?.round !== counted.round) counted = { round: progress?.round, answered: 0 };
       const answered = Math.min(asked || Infinity, Math.max(counted.answered, (progress?.answered ?? 0) + unsavedLabels));
       counted.answered = answered;
-      byId("round-progress").hidden = !progress;
       setText(byId("answered"), asked ? count(answered) : "–");
       // Labels beyond the batch: the next round is at work, and its images are not there yet.
       const ahead = progress?.answered_ahead ? ` + ${count(progress.answered_ahead)}` : "";

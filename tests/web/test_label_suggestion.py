@@ -128,7 +128,7 @@ def test_likely_classes_come_first_in_the_finder_once_asked_for(site: Site, visi
     expect(names).to_have_text(CLASSES)
     page.keyboard.press("Escape")
     expect(page.locator("#finder")).to_be_hidden()
-    page.wait_for_function("document.activeElement === document.body")
+    expect(page.locator("body")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(CARD)).to_be_visible()
     page.keyboard.press("/")
