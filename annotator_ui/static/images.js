@@ -89,6 +89,7 @@ function mistake() {
   const place = fields.location.value.trim();
   if (!isNew && !picked && !place) return { words: "Choose images first.", field: byId("choose-folder") };
   if (picked && !found) return { words: "Still looking at what you chose. One moment.", field: byId("start") };
+  if (picked && found?.problem) return { words: `What you chose cannot be used: ${found.problem}.`, field: byId("forget") };
   if (picked && found?.images === 0) return { words: "There is no image in what you chose.", field: byId("forget") };
   const hasClasses = isNew ? classNames(fields.classes.value).length : projectClasses.length;
   const mayBring = place || !found || found.images === null || found.tables.length || (found.classes.size && useLabels() !== "none");

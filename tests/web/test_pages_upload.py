@@ -365,6 +365,19 @@ def test_what_is_wrong_is_said_where_it_is_and_can_be_mended(
     one.expect_errors("409")
 
 
+def test_a_damaged_archive_makes_no_project(site: Site, visit: OpenVisit, tmp_path: Path) -> None:
+    site.person("eve", Role.ENGINEER)
+    page = visit().sign_in("eve", "/new")
+    whole = zip_of(tmp_path / "trees.zip", {f"{number}.png": png(number) for number in range(9)})
+    (tmp_path / "cut.zip").write_bytes(whole.read_bytes()[:-40])
+    drop(page, tmp_path / "cut.zip")
+    expect(page.locator("#found-words")).to_contain_text("The names inside cannot be read")
+    page.locator("[name=classes]").fill("oak")
+    page.get_by_role("button", name="Create project").click()
+    expect(page.get_by_role("alert")).to_contain_text("What you chose cannot be used: it is damaged or cut short")
+    assert site.services.projects.all() == []
+
+
 def test_images_on_the_server_are_imported_from_there_and_a_failure_is_shown(
     site: Site, page_of_birds: tuple[Visit, Page], birds: Path
 ) -> None:
