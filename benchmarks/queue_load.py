@@ -157,10 +157,11 @@ def servers(folder: Path, database: str, size: Size) -> Iterator[dict[str, Serve
         elif database == PEER_DATABASE:
             print(f"queue_load: the peer is left out; {label_studio.VARIABLE} names no folder for it")
         if postgres is not None:
-            # Autovacuum would do it within a minute or so, in the middle of a turn. Not the tables that are still
-            # empty: it too passes them over, and a planner that is sure they are empty reads them from end to end.
+            # Autovacuum would do it within a minute or so, in the middle of a turn, and look at a million rows for as
+            # long as the turns last. Not the tables that are still empty: it too passes them over, and a planner that
+            # is sure they are empty reads them from end to end.
             for name in (SMALL, LARGE):
-                postgres.execute("ANALYZE samples, selections", database=name)
+                postgres.execute("VACUUM (ANALYZE) samples, selections", database=name)
         yield found
 
 
