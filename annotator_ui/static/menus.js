@@ -76,8 +76,14 @@ function move(event, menu) {
   if (step) items[(at + step + items.length) % items.length]?.focus();
   else if (event.key === "Home") items[0]?.focus();
   else if (event.key === "End") items.at(-1)?.focus();
-  else if (event.key === "Escape" || event.key === "Tab") menu.hidePopover(); // and the focus goes back to where it was
+  else if (event.key === "Escape" || event.key === "Tab") hide(menu);
   else return;
   event.preventDefault();
   event.stopPropagation();
+}
+
+/** Close it; the focus goes back to where it was before. Who was nowhere would stay on the hidden item until the next frame, and a key pressed by then would be lost. */
+function hide(menu) {
+  menu.hidePopover();
+  if (menu.contains(document.activeElement)) /** @type {HTMLElement} */ (document.activeElement).blur();
 }

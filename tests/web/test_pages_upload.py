@@ -211,7 +211,7 @@ def test_a_closed_tab_goes_on_where_it_stopped(
         "begun by eve. Choose the same again to go on"
     )
     drop(second, birds)
-    second.get_by_role("button", name="Import", exact=True).click()
+    start_import(second)
     assert worker().result["added"] == 14
     puts = [url.rpartition("/")[2] for url in one.requests if "/parts/" in url]
     assert puts.count("2") == 1
