@@ -65,7 +65,7 @@ class Settings:
     )
     workers: int = _setting(1, "worker processes started by `al up`", low=0, high=256)
     web_processes: int = _setting(1, "web server processes", low=1, high=64)
-    web_threads: int = _setting(16, "threads per web server process", low=1, high=256)
+    web_threads: int = _setting(32, "threads per web server process", low=1, high=256)
     device: str = _setting(
         "auto",
         "auto, cpu, cuda, or one of several GPUs: cuda:1",

@@ -44,8 +44,11 @@ def make_view(route: Route, context: Context) -> Callable[..., Response]:
     def view(**path: Any) -> Response:
         started = time.perf_counter()
         request.max_content_length = BODY_MAX_BYTES if route.bytes_max is None else route.bytes_max
-        call = _admit(route, context)
-        response = _respond(route, route.handler(call, **_arguments(route, path)))
+        try:
+            reply = _called(route, context, path, from_memory=route.admits_itself)
+        except sessions.SessionChangedError:
+            reply = _called(route, context, path, from_memory=False)
+        response = _respond(route, reply)
         if route.timer is not None:
             context.meters.timers[route.timer].observe(time.perf_counter() - started)
         return response
@@ -53,22 +56,28 @@ def make_view(route: Route, context: Context) -> Callable[..., Response]:
     return view
 
 
-def _admit(route: Route, context: Context) -> Call:
-    """The call, if the caller may make it."""
+def _called(route: Route, context: Context, path: dict[str, Any], *, from_memory: bool) -> Reply | Response:
+    return route.handler(_admit(route, context, from_memory=from_memory), **_arguments(route, path))
+
+
+def _admit(route: Route, context: Context, *, from_memory: bool) -> Call:
+    """The call, if the caller may make it; from_memory: as far as it is remembered who that is."""
     if route.role is None:
         return Call(context, None)
-    caller = sessions.find_caller(context.services)
+    caller = sessions.find_caller(context.services, from_memory=from_memory)
     if caller is None:
         raise NotSignedInError("sign in first, or send Authorization: Bearer TOKEN")
     if caller.by_cookie and route.method != "GET":
         check_csrf(_csrf_token(route))
     if not caller.principal.role.covers(route.role):
+        if caller.still_there is not None:
+            raise sessions.SessionChangedError
         raise RoleTooLowError(
             f"{caller.principal.user.name} is {caller.principal.role}; this needs the role {route.role}",
             role=caller.principal.role,
             needed=route.role,
         )
-    return Call(context, caller.principal)
+    return Call(context, caller.principal, caller.still_there)
 
 
 def _csrf_token(route: Route) -> str | None:

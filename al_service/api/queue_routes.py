@@ -39,6 +39,7 @@ ROUTES = Routes()
     body=LeaseBody,
     answers={200: LeaseAnswer},
     timer="next_assignment",
+    admits_itself=True,
 )
 def lease_next(call: Call, project: str, body: LeaseBody) -> Reply:
     """Hold the next samples: what the caller holds already (renewed), then free ones in the selector's order.
@@ -46,7 +47,9 @@ def lease_next(call: Call, project: str, body: LeaseBody) -> Reply:
     Asking again without answering gives the same samples. When there are none, why_empty says why in words. With
     look_alike, the rest of the groups that the caller holds some of comes first, then the next sample with its group.
     """
-    lease = call.services.assignments.lease_next(project, call.user, body.count, look_alike=body.look_alike)
+    lease = call.services.assignments.lease_next(
+        project, call.user, body.count, look_alike=body.look_alike, admission=call.admission
+    )
     why = None if lease.why_empty is None else why_empty_fields(lease.why_empty)
     fields = _all_fields(call, *lease.assignments)
     version = lease.project.classes_version
@@ -91,13 +94,14 @@ def release_many(call: Call, body: ReleaseBody) -> Reply:
     body=AnnotationBody,
     answers={201: AnnotationAnswer, 200: AnnotationAnswer},
     timer="submit",
+    admits_itself=True,
 )
 def annotate(call: Call, assignment_id: int, body: AnnotationBody) -> Reply:
     """Store an answer: 201; the same client_key again: 200 and the same annotation; after the lease: an extra vote.
 
     Without client_key the header Idempotency-Key counts; without both every call is a new answer.
     """
-    stored = call.services.annotations.annotate(assignment_id, call.user, _answer(body))
+    stored = call.services.annotations.annotate(assignment_id, call.user, _answer(body), admission=call.admission)
     if stored.is_new:
         call.context.meters.annotations.labels(stored.annotation.kind).inc()
     answer = AnnotationAnswer(

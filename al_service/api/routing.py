@@ -21,6 +21,7 @@ from al_service.api.similar_files import SimilarFiles
 from al_service.domain.records import User
 from al_service.domain.states import Role
 from al_service.loop.accounts import Principal
+from al_service.loop.ports import Admission
 from al_service.loop.services import Services
 from al_service.settings import Settings
 
@@ -55,10 +56,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Call:
-    """One request on its way to a handler: the shared context and who asks."""
+    """One request on its way to a handler: the shared context and who asks.
+
+    admission: of a route that admits itself: what it has to ask, unless who asks was looked up already.
+    """
 
     context: Context
     principal: Principal | None
+    admission: Admission | None = None
 
     @property
     def services(self) -> Services:
@@ -103,6 +108,8 @@ class Route:
         bytes_max: the body is a file's bytes, at most so many; the handler gets them as `data`.
         is_beacon: `navigator.sendBeacon` calls it: text/plain or a form will do, and csrf_token may be in the body.
         timer: name of the histogram of Meters that takes the seconds of good calls.
+        admits_itself: the handler takes `call.admission` along with its own first look-ups, instead of a look-up of who
+            asks before it is called.
     """
 
     method: str
@@ -116,6 +123,7 @@ class Route:
     bytes_max: int | None = None
     is_beacon: bool = False
     timer: str | None = None
+    admits_itself: bool = False
 
     @property
     def name(self) -> str:

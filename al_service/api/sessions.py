@@ -8,13 +8,14 @@ signing out are stored until such a cookie would be too old anyway; open session
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, ClassVar
 
-from flask import Flask, Request, Response, request, session
+from flask import Flask, Request, Response, g, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, current_user, login_user
 from itsdangerous import BadSignature
@@ -28,6 +29,7 @@ from al_service.domain.records import User
 from al_service.domain.states import Role
 from al_service.errors import InvalidInputError
 from al_service.loop.accounts import SESSION_LIFETIME, Principal
+from al_service.loop.ports import Admission, Transaction
 from al_service.loop.services import Services
 from al_service.settings import Settings
 
@@ -40,17 +42,16 @@ RENEWED_AT = "renewed_at"
 ROUTES = Routes()
 
 
+@dataclass(frozen=True)
 class SessionUser:
     """What Flask-Login keeps as `current_user`; pages read id, name and role."""
 
-    is_authenticated = True
-    is_active = True
-    is_anonymous = False
-
-    def __init__(self, user: User, mark: str, session_id: str) -> None:
-        self.user = user
-        self.mark = mark
-        self.session_id = session_id
+    user: User
+    mark: str
+    session_id: str
+    is_authenticated: ClassVar[bool] = True
+    is_active: ClassVar[bool] = True
+    is_anonymous: ClassVar[bool] = False
 
     @property
     def id(self) -> int:
@@ -74,10 +75,14 @@ class SessionUser:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, and whether the browser's cookie alone says so (then changes need a CSRF token)."""
+    """Who asks, and whether the browser's cookie alone says so (then changes need a CSRF token).
+
+    still_there: of who was found in memory: asks whether that is still so, else SessionChangedError.
+    """
 
     principal: Principal
     by_cookie: bool
+    still_there: Admission | None = None
 
 
 class SessionCookies(SecureCookieSessionInterface):
@@ -143,22 +148,66 @@ def install(app: Flask, services: Services, settings: Settings) -> None:
     manager = LoginManager()
     manager.session_protection = None
     manager.init_app(app)
-    manager.user_loader(lambda cookie_id: _find_session_user(services, cookie_id))
+    remembered = _Remembered()
+    manager.user_loader(lambda cookie_id: _find_session_user(services, remembered, cookie_id))
 
 
-def find_caller(services: Services) -> Caller | None:
+class SessionChangedError(Exception):
+    """The session is not as it was remembered: who asks has to be looked up."""
+
+
+class _Remembered:
+    """Who the last cookies belonged to. That may have changed since, so it only helps whoever asks the database again
+    before anything comes of it.
+    """
+
+    def __init__(self) -> None:
+        self._users: dict[str, SessionUser] = {}
+
+    def find(self, cookie_id: str) -> SessionUser | None:
+        return self._users.get(cookie_id)
+
+    def keep(self, cookie_id: str, user: SessionUser | None) -> None:
+        if user is None:
+            self._users.pop(cookie_id, None)
+            return
+        if len(self._users) >= COOKIES_REMEMBERED:
+            self._users.clear()
+        self._users[cookie_id] = user
+
+
+def find_caller(services: Services, *, from_memory: bool = False) -> Caller | None:
     """Who asks, or None for nobody. A bearer token goes before the cookie.
+
+    Args:
+        from_memory: whom the cookie belonged to the last time will do, and the caller's `still_there` is asked before
+            anything comes of it.
 
     Raises:
         InvalidTokenError: the bearer token is unknown, expired or revoked.
     """
+    # Flask-Login keeps whom it has found until the request ends.
+    g.pop("_login_user", None)
+    g.al_from_memory = from_memory
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return Caller(services.accounts.authenticate(secret.strip()), by_cookie=False)
     if not current_user.is_authenticated:
         return None
     _renew(services.clock())
-    return Caller(Principal(current_user.user), by_cookie=True)
+    user = current_user._get_current_object()
+    still_there = partial(_still_there, user) if g.al_from_memory else None
+    return Caller(Principal(user.user), by_cookie=True, still_there=still_there)
+
+
+def _still_there(user: SessionUser, tx: Transaction) -> Callable[[], None]:
+    found = tx.accounts.find_signed_in(user.id, user.session_id)
+
+    def check() -> None:
+        if _signed_in(found(), user.session_id) != user:
+            raise SessionChangedError
+
+    return check
 
 
 def _renew(now: datetime) -> None:
@@ -167,7 +216,17 @@ def _renew(now: datetime) -> None:
         session[RENEWED_AT] = now.timestamp()
 
 
-def _find_session_user(services: Services, cookie_id: str) -> SessionUser | None:
+def _find_session_user(services: Services, remembered: _Remembered, cookie_id: str) -> SessionUser | None:
+    known = remembered.find(cookie_id) if g.get("al_from_memory") else None
+    if known is not None:
+        return known
+    g.al_from_memory = False
+    found = _look_up(services, cookie_id)
+    remembered.keep(cookie_id, found)
+    return found
+
+
+def _look_up(services: Services, cookie_id: str) -> SessionUser | None:
     user_id, _, rest = cookie_id.partition(":")
     mark, _, session_id = rest.partition(":")
     if not user_id.isdecimal() or not session_id:
@@ -177,8 +236,10 @@ def _find_session_user(services: Services, cookie_id: str) -> SessionUser | None
 
 
 def _session_user(services: Services, user_id: int, session_id: str) -> SessionUser | None:
-    with services.store.look() as tx:
-        found = tx.accounts.find_signed_in(user_id, session_id)
+    return _signed_in(services.store.look(lambda tx: tx.accounts.find_signed_in(user_id, session_id)), session_id)
+
+
+def _signed_in(found: tuple[User, str | None] | None, session_id: str) -> SessionUser | None:
     if found is None:
         return None
     user, stored = found

@@ -208,15 +208,10 @@ class Relabelling:
 
 @dataclass(frozen=True)
 class Offer:
-    """A selection that a person may be given now, with its sample.
-
-    Attributes:
-        lease_id: kept for the lease on it, where the database gives ids ahead.
-    """
+    """A selection that a person may be given now, with its sample."""
 
     selection: Selection
     sample: Sample
-    lease_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -225,13 +220,14 @@ class LeaseBegun:
 
     Attributes:
         project: None when there is none of that name.
-        held: the leases that the person holds in it, oldest first.
-        next_one: what they could be given if they want one more, where that was worth looking up along with the rest.
+        held: the leases that the person held in it before, oldest first.
+        taken: a new lease for who wants one and held none, where that could be asked for along with the rest. It is in
+            the project that had the name the last time, which may be another one.
     """
 
     project: "Project | None"
     held: "list[Assignment]"
-    next_one: Offer | None = None
+    taken: "Assignment | None" = None
 
 
 @dataclass(frozen=True)

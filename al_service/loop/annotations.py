@@ -30,11 +30,11 @@ from al_service.domain.states import (
     SelectionState,
 )
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
-from al_service.loop.assignments import check_own
+from al_service.loop.assignments import admitted, check_own
 from al_service.loop.class_names import class_meant
 from al_service.loop.consensus import Belief, believe, rules_for
 from al_service.loop.disputes import store_belief
-from al_service.loop.ports import Store, Transaction
+from al_service.loop.ports import Admission, Store, Transaction
 
 CLIENT_KEY_LENGTH_MAX = 200
 #: Keys that the service makes itself; clients cannot take them.
@@ -99,7 +99,7 @@ class Annotations:
         self._clock = clock
         self._ttl = timedelta(seconds=lease_ttl_s)
 
-    def annotate(self, assignment_id: int, user: User, answer: Answer) -> Stored:
+    def annotate(self, assignment_id: int, user: User, answer: Answer, *, admission: Admission | None = None) -> Stored:
         """Store an answer; one whose key was seen before is the same annotation again.
 
         An old name of a class means what that class is today, so what was on its way during a rename or a merge counts.
@@ -109,11 +109,21 @@ class Annotations:
             UnknownClassError: the class is not one of the project's.
             ClassWasSplitError: it was one; the person has to look again.
             ClientKeyReusedError: the key belongs to another answer.
+            What the admission raises.
         """
         now = self._clock()
 
-        def store(tx: Transaction) -> tuple[Annotation, bool, Callable[[], RoundProgress | None]]:
-            asked = _asked(tx, assignment_id, user, answer)
+        def begin(tx: Transaction) -> Callable[[], tuple[Annotation, bool, Callable[[], RoundProgress | None]]]:
+            admit = admitted(tx, admission)
+            asked = tx.queue.asked(assignment_id, user.id, answer.class_name, answer.client_key)
+
+            def go_on() -> tuple[Annotation, bool, Callable[[], RoundProgress | None]]:
+                admit()
+                return store(tx, _with_class(tx, asked(), user, answer))
+
+            return go_on
+
+        def store(tx: Transaction, asked: Asked) -> tuple[Annotation, bool, Callable[[], RoundProgress | None]]:
             assignment, sample = asked.assignment, asked.assignment.sample
             check_own(assignment, user)
             annotation = _add(tx, asked, user, answer, now)
@@ -130,7 +140,7 @@ class Annotations:
                 settle(tx, sample, assignment.selection, annotation, answers, now)
             return annotation, is_new, tx.rounds.asking(sample.project_id)
 
-        annotation, is_new, progress = self._store.write_together(store)
+        annotation, is_new, progress = self._store.write_together(begin, about=user.id)
         return Stored(annotation, is_new, progress())
 
     def undo(self, annotation_id: int, user: User) -> tuple[Annotation, Assignment | None]:
@@ -215,13 +225,14 @@ def _add(tx: Transaction, asked: Asked, user: User, answer: Answer, now: datetim
     return tx.annotations.add_if_new(new, asked.class_id, now)
 
 
-def _asked(tx: Transaction, assignment_id: int, user: User, answer: Answer) -> Asked:
-    """What the answer rests on; a class is found by its exact name, or else by one that looks the same."""
-    asked = tx.queue.asked(assignment_id, user.id, answer.class_name, answer.client_key)
+def _with_class(tx: Transaction, asked: Asked, user: User, answer: Answer) -> Asked:
+    """What the answer rests on, with the class that looks the same where none has exactly that name."""
     if answer.class_name is None or asked.class_id is not None:
         return asked
     meant = tx.projects.class_book(asked.assignment.sample.project_id).meant(answer.class_name)
-    return asked if meant is None else tx.queue.asked(assignment_id, user.id, meant.name, answer.client_key)
+    if meant is None:
+        return asked
+    return tx.queue.asked(asked.assignment.id, user.id, meant.name, answer.client_key)()
 
 
 def _same_answer(tx: Transaction, asked: Asked, user: User, answer: Answer) -> Annotation:

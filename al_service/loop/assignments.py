@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from al_service.domain.records import Assignment, Offer, Project, User
+from al_service.domain.records import Assignment, LeaseBegun, Offer, Project, User
 from al_service.domain.states import AssignmentState
 from al_service.errors import ConflictError, InvalidInputError, NotFoundError
 from al_service.loop.batches import open_reserve
 from al_service.loop.gold import with_gold
 from al_service.loop.look_alikes import in_groups
-from al_service.loop.ports import Store, Transaction
+from al_service.loop.ports import Admission, Store, Transaction
 from al_service.loop.progress import WhyEmpty, why_empty
 
 COUNT_MAX = 100
@@ -48,7 +48,15 @@ class Assignments:
         self._clock = clock
         self._ttl = timedelta(seconds=lease_ttl_s)
 
-    def lease_next(self, project_name: str, user: User, count: int, *, look_alike: bool = False) -> Lease:
+    def lease_next(
+        self,
+        project_name: str,
+        user: User,
+        count: int,
+        *,
+        look_alike: bool = False,
+        admission: Admission | None = None,
+    ) -> Lease:
         """Hold up to `count` samples for this person: what they already hold first, then the next free ones; with
         `look_alike` those by groups of look-alikes, as `in_groups` says.
 
@@ -60,22 +68,35 @@ class Assignments:
         Raises:
             InvalidInputError: count outside 1..100.
             NotFoundError: no such project, or it is archived.
+            What the admission raises.
         """
         if not 1 <= count <= COUNT_MAX:
             raise InvalidInputError(f"count={count} is outside 1..{COUNT_MAX}", count=count)
         now = self._clock()
 
-        def lease(tx: Transaction) -> Lease:
-            begun = tx.queue.begin_lease(project_name, user.id, now, wanted=count)
+        def begin(tx: Transaction) -> Callable[[], Lease]:
+            admit = admitted(tx, admission)
+            begun = tx.queue.begin_lease(project_name, user.id, now, wanted=count, until=now + self._ttl)
+
+            def go_on() -> Lease:
+                admit()
+                return lease(tx, begun())
+
+            return go_on
+
+        def lease(tx: Transaction, begun: LeaseBegun) -> Lease:
             project = _active(tx, begun.project, project_name)
             held = self._renewed(tx, project, user, begun.held, now)[:count]
-            beside = held if look_alike else None
-            offers = _free_for(tx, project, user, count - len(held), beside=beside, next_one=begun.next_one)
+            if begun.taken is None or not _is_in(tx, project, begun.taken):
+                offers = _free_for(tx, project, user, count - len(held), beside=held if look_alike else None)
+            else:
+                offers = _gold_instead(tx, project, user, begun.taken)
+                held += [] if offers else [begun.taken]
             held += tx.queue.add_assignments(offers, user.id, now + self._ttl, now)
             groups = tx.queue.groups_waiting(project.id) if look_alike else None
             return Lease(project, tuple(held), None if held else why_empty(tx, project, user), groups)
 
-        return self._store.write_together(lease)
+        return self._store.write_together(begin, about=user.id)
 
     def _renewed(
         self, tx: Transaction, project: Project, user: User, held: list[Assignment], now: datetime
@@ -119,33 +140,45 @@ class Assignments:
             return tx.queue.expire(now)
 
 
+def _is_in(tx: Transaction, project: Project, taken: Assignment) -> bool:
+    """Whether it is the project's; else it is given back."""
+    if taken.sample.project_id == project.id:
+        return True
+    tx.queue.set_assignment(taken.id, AssignmentState.RELEASED)
+    return False
+
+
+def _gold_instead(tx: Transaction, project: Project, user: User, taken: Assignment) -> list[Offer]:
+    """The gold that is due before what was taken, which is given back then."""
+    [first] = with_gold(tx, project, user, [Offer(taken.selection, taken.sample)])
+    if first.selection.id == taken.selection.id:
+        return []
+    tx.queue.set_assignment(taken.id, AssignmentState.RELEASED)
+    return [first]
+
+
 def _free_for(
-    tx: Transaction,
-    project: Project,
-    user: User,
-    wanted: int,
-    *,
-    beside: Sequence[Assignment] | None,
-    next_one: Offer | None = None,
+    tx: Transaction, project: Project, user: User, wanted: int, *, beside: Sequence[Assignment] | None
 ) -> list[Offer]:
     """Up to `wanted` selections that this person may be given now; the reserve makes up for what the batch lacks.
 
     beside: what the person holds, where look-alikes of it and of each other are wanted; None: one by one.
-    next_one: what is known already to be the first of them.
     """
     if wanted < 1:
         return []
     skipped = project.config.skip_policy != "others_only"
-    if wanted == 1 and next_one is not None:
-        found = [next_one]
-    else:
-        found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)
+    found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)
     # Again as long as it helps: what was opened may be something that this very person has answered already.
     while len(found) < wanted and open_reserve(tx, project, wanted - len(found)):
         found = tx.queue.free_selections(project.id, user.id, wanted, skipped=skipped)
     if beside is not None:
         found = in_groups(tx, project, user, found, beside, wanted)
     return with_gold(tx, project, user, found)
+
+
+def admitted(tx: Transaction, admission: Admission | None) -> Callable[[], None]:
+    """The second half of an admission; nothing to do where none is asked for."""
+    return (lambda: None) if admission is None else admission(tx)
 
 
 def active_project(tx: Transaction, name: str) -> Project:

@@ -6,7 +6,7 @@ Reads inside it see its own writes. Keep it short: no image, no network, no math
 Contract tests: tests/contract/test_store.py (both databases), tests/contract/test_job_queue.py (both queues).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -64,8 +64,9 @@ class Store(Protocol):
     def read(self) -> AbstractContextManager[Transaction]:
         """A snapshot for reading; writes through it are refused or rolled back."""
 
-    def look(self) -> AbstractContextManager[Transaction]:
-        """As `read`, for one look-up that every request makes: cheaper, but a second one may see newer rows."""
+    def look(self, ask: Callable[[Transaction], Callable[[], T]]) -> T:
+        """What one look-up gives that every request makes: cheaper than `read`, because it may share its message with
+        others'. `ask` asks and gives the way to fetch the answer; it may be asked again."""
 
     def write(self) -> AbstractContextManager[Transaction]:
         """A short write transaction: committed and on disk when the block ends without an exception.
@@ -73,13 +74,18 @@ class Store(Protocol):
         Raises:
             UnavailableError: the database does not answer or stays locked."""
 
-    def write_together(self, work: Callable[[Transaction], T]) -> T:
+    def write_together(self, begin: Callable[[Transaction], Callable[[], T]], *, about: Hashable) -> T:
         """Do short work in a write transaction that it may share with that of other threads; what it gives, once it is
-        committed and on disk. The work only reads and writes through the transaction: it may be taken back and done
-        again."""
+        committed and on disk. The work has two halves: `begin` asks what has to be known first and gives the rest.
+        Others' halves may come in between, but none that is about the same. Both only read and write through the
+        transaction: they may be taken back and done again."""
 
     def check(self) -> str:
         """A word about the database (dialect, version, migration); raises UnavailableError when it does not answer."""
+
+
+#: Asks, along with what a piece of work asks first, whether it may be done; the second half raises if not.
+Admission = Callable[[Transaction], Callable[[], None]]
 
 
 class JobQueue(Protocol):

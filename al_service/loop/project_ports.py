@@ -1,6 +1,6 @@
 """Rows of projects, their classes, and accounts, as the loop needs them; each is a part of `ports.Transaction`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -124,9 +124,9 @@ class AccountRows(Protocol):
     def get_user(self, user_id: int) -> User:
         """The user, or NotFoundError."""
 
-    def find_signed_in(self, user_id: int, session_id: str = "") -> tuple[User, str | None] | None:
+    def find_signed_in(self, user_id: int, session_id: str = "") -> Callable[[], tuple[User, str | None] | None]:
         """The user of that id with the stored password hash; None when unknown, or when that session was ended. One
-        statement, because every request asks."""
+        statement, because every request asks; asked at once, it may be fetched later."""
 
     def end_session(self, session_id: str, now: datetime, *, forget_before: datetime) -> bool:
         """End a session of a browser, once, and forget those that ended so long ago; True when it was open."""

@@ -1,6 +1,6 @@
 """Rows of the people's queue and of the people in it, as the loop needs them; each is a part of `ports.Transaction`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -111,12 +111,16 @@ class QueueRows(Protocol):
     def get_assignment(self, assignment_id: int) -> Assignment:
         """The assignment, or NotFoundError."""
 
-    def begin_lease(self, project_name: str, user_id: int, now: datetime, *, wanted: int) -> LeaseBegun:
-        """Take the project's lock and end what is over in it; then what is there for somebody who wants so many."""
+    def begin_lease(
+        self, project_name: str, user_id: int, now: datetime, *, wanted: int, until: datetime
+    ) -> Callable[[], LeaseBegun]:
+        """Take the project's lock and end what is over in it; then what is there for somebody who wants so many until
+        then. It is asked at once and may be fetched later, in this transaction."""
 
-    def asked(self, assignment_id: int, user_id: int, class_name: str | None, client_key: str) -> Asked:
+    def asked(self, assignment_id: int, user_id: int, class_name: str | None, client_key: str) -> Callable[[], Asked]:
         """What an answer of this person to this assignment, under that key, rests on, read after taking its project's
-        lock; or NotFoundError."""
+        lock; or NotFoundError. It is asked at once and may be fetched later, in this transaction: then it knows of
+        every answer to the sample that was fetched for before."""
 
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""

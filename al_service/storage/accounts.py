@@ -1,5 +1,6 @@
 """Users, tokens and the audit log in SQL."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -69,10 +70,17 @@ class SqlAccountRows:
             raise _no_user(user_id)
         return _user(row)
 
-    def find_signed_in(self, user_id: int, session_id: str = "") -> tuple[User, str | None] | None:
-        """The user of that id with the stored password hash; None when unknown, or when that session was ended."""
-        row = SIGNED_IN.row(self._connection, {"user_id": user_id, "session_id": session_id})
-        return None if row is None else (_user(row), row.password_hash)
+    def find_signed_in(self, user_id: int, session_id: str = "") -> Callable[[], tuple[User, str | None] | None]:
+        """The user of that id with the stored password hash; None when unknown, or when that session was ended. It is
+        asked at once and may be fetched later.
+        """
+        later = SIGNED_IN.rows_later(self._connection, {"user_id": user_id, "session_id": session_id})
+
+        def signed_in() -> tuple[User, str | None] | None:
+            row = next(iter(later()), None)
+            return None if row is None else (_user(row), row.password_hash)
+
+        return signed_in
 
     def end_session(self, session_id: str, now: datetime, *, forget_before: datetime) -> bool:
         """End a session of a browser, once, and forget those that ended so long ago; True when it was open."""

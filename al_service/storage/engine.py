@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from al_service.errors import InvalidInputError
 from al_service.storage.column_types import json_text
 from al_service.storage.failures import DatabaseUnavailableError, raise_own, translate_failures
-from al_service.storage.prepared import WAITING, commit_waiting, forget_waiting, send_waiting
+from al_service.storage.prepared import WAITING, commit_waiting, forget_waiting, make_way
 
 BUSY_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 60.0
@@ -169,7 +169,7 @@ def _postgres_engines(url: sa.URL, pool_size: int) -> Engines:
 def _before_own_statement(connection: sa.Connection, cursor: Any, *_: Any) -> None:
     # A prepared statement, which is told of without a cursor, sends what waits together with itself.
     if cursor is not None:
-        send_waiting(connection)
+        make_way(connection)
 
 
 def _end_transaction(connection: Any, record: Any, state: Any) -> None:

@@ -20,6 +20,11 @@ from psycopg.pq.abc import PGresult
 from al_service.storage.failures import RefusedStatement
 
 DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+#: A plan for whatever values may come is made once. Left to itself PostgreSQL may find, after looking at the tables
+#: anew, that plans for the very values are a little better, and then makes one at every run, which takes longer than
+#: the run.
+PLAN_ONCE = "SET LOCAL plan_cache_mode = force_generic_plan"
+PLAN_AS_IT_LIKES = "SET LOCAL plan_cache_mode = auto"
 #: SQLSTATE of a prepared statement whose columns have changed, and of one that is gone.
 UNPREPARED = ("0A000", "26000")
 
@@ -62,6 +67,10 @@ class Exchange:
         self._driver = driver
         self._names: dict[str, bytes] = {}
         self._transformer = Transformer(driver)
+        self._has_begun = False
+        self._plans_once = False
+        #: Ends `plans_once`.
+        self.plan_as_it_likes = Message(PLAN_AS_IT_LIKES, ())
 
     def message(self, text: str, values: Sequence[Any]) -> Message:
         """Make a statement ready to be sent.
@@ -70,6 +79,17 @@ class Exchange:
             psycopg.DataError: a value that PostgreSQL has no text for.
         """
         return Message(text, self._transformer.dump_sequence(values, [PyFormat.TEXT] * len(values)))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether `run` has begun the transaction that is under way."""
+        self._has_begun &= self._driver.pgconn.transaction_status == TransactionStatus.INTRANS
+        return self._has_begun
+
+    @property
+    def plans_once(self) -> bool:
+        """Whether that transaction plans statements once, for whatever values may come."""
+        return self.has_begun and self._plans_once
 
     def run(self, messages: Sequence[Message]) -> list[Result]:
         """Run statements one after the other in the connection's transaction, which is begun where there is none; what
@@ -89,6 +109,7 @@ class Exchange:
             libpq.enter_pipeline_mode()
             if begins:
                 libpq.send_query_params(self._begin(), None)
+                libpq.send_query_params(PLAN_ONCE.encode(), None)
             for text in fresh:
                 libpq.send_prepare(names[text], text.encode())
             for message in messages:
@@ -100,7 +121,9 @@ class Exchange:
             # What is still on its way would be taken for the answer to the next statement.
             self._driver.close()
             raise
-        for text, result in zip(fresh, results[begins:], strict=False):
+        self._has_begun |= begins
+        self._plans_once = (self._plans_once or begins) and self.plan_as_it_likes not in messages
+        for text, result in zip(fresh, results[2 * begins :], strict=False):
             if result.status in DONE:
                 self._names[text] = names[text]
         first = len(results) - len(messages)

@@ -4,10 +4,13 @@ A database makes one writer after the other wait for the disk, and threads that 
 more than what they then do. Here whoever comes first does its own work; what comes meanwhile is done next, all of it in
 one transaction by one of those who wait. Nobody waits for more to come, and nobody is told "stored" before the commit.
 This is the group commit of databases (DeWitt and others, SIGMOD 1984), one level up.
+
+Work has two halves: what it asks the database first, and what it does with the answers. All of a group ask before the
+first goes on, so that what they ask can travel in one message.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
@@ -23,8 +26,9 @@ TOGETHER_MAX = 64
 class _Work(Generic[Tx]):
     """One piece of work: done when it has a result or an error."""
 
-    def __init__(self, work: Callable[[Tx], Any]) -> None:
-        self.work = work
+    def __init__(self, begin: Callable[[Tx], Callable[[], Any]], about: Hashable) -> None:
+        self.begin = begin
+        self.about = about
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_done = False
@@ -52,15 +56,18 @@ class GroupCommit(Generic[Tx]):
         self._waiting: list[_Work[Tx]] = []
         self._is_busy = False
 
-    def run(self, work: Callable[[Tx], T]) -> T:
+    def run(self, begin: Callable[[Tx], Callable[[], T]], *, about: Hashable) -> T:
         """Do the work and commit; what it gives.
 
         Args:
-            work: only reads and writes through the transaction: where something in a group fails, all of it is taken
-                back and each piece done again in a transaction of its own, so that only the one at fault hears of it.
-                Where the database does not answer, all hear that at once: each would only wait for it again.
+            begin: the first half, which gives the second. Both only read and write through the transaction: where
+                something in a group fails, all of it is taken back and each piece done again in a transaction of its
+                own, so that only the one at fault hears of it. Where the database does not answer, all hear that at
+                once: each would only wait for it again.
+            about: whom the work is about. A second piece about the same would be asked too early in the group of the
+                first, and waits for the next one.
         """
-        mine = _Work(work)
+        mine = _Work(begin, about)
         with self._guard:
             self._waiting.append(mine)
             leads, self._is_busy = not self._is_busy, True
@@ -74,7 +81,7 @@ class GroupCommit(Generic[Tx]):
     def _lead(self, mine: _Work[Tx]) -> None:
         """Do what waits, and make the first of those who came meanwhile the next to lead."""
         with self._guard:
-            group, self._waiting = self._waiting[:TOGETHER_MAX], self._waiting[TOGETHER_MAX:]
+            group, self._waiting = _together(self._waiting)
         try:
             self._do(group)
         finally:
@@ -91,8 +98,9 @@ class GroupCommit(Generic[Tx]):
         """Do all of it; afterwards each is done, with its result or its error."""
         try:
             with self._write() as tx:
-                for one in group:
-                    one.result = one.work(tx)
+                begun = [(one, one.begin(tx)) for one in group]
+                for one, go_on in begun:
+                    one.result = go_on()
         except BaseException as error:  # noqa: BLE001 (it is raised where the work came from)
             if len(group) > 1 and not isinstance(error, UnavailableError):
                 for one in group:
@@ -102,3 +110,15 @@ class GroupCommit(Generic[Tx]):
                 one.result, one.error = None, error
         for one in group:
             one.is_done = True
+
+
+def _together(waiting: list[_Work[Tx]]) -> tuple[list[_Work[Tx]], list[_Work[Tx]]]:
+    """The next group, and what waits for a later one, each in the order in which it came."""
+    group: dict[Hashable, _Work[Tx]] = {}
+    later: list[_Work[Tx]] = []
+    for one in waiting:
+        if one.about in group or len(group) == TOGETHER_MAX:
+            later.append(one)
+        else:
+            group[one.about] = one
+    return list(group.values()), later

@@ -150,10 +150,27 @@ def send_waiting(connection: sa.Connection) -> None:
         _send(connection)
 
 
+def make_way(connection: sa.Connection) -> None:
+    """Before a statement of SQLAlchemy's own, which is planned for its values: as `send_waiting`."""
+    exchange = _known_exchange(connection)
+    if exchange is not None and exchange.plans_once:
+        _send(connection, exchange.plan_as_it_likes)
+    else:
+        send_waiting(connection)
+
+
 def commit_waiting(connection: sa.Connection) -> None:
-    """As `send_waiting`, and commit in the same message, so that nobody waits for both one after the other."""
-    if connection.info.get(WAITING):
+    """As `send_waiting`, and commit in the same message, so that nobody waits for both one after the other. What
+    prepared statements have begun is committed in their way, which takes less time than the driver's.
+    """
+    exchange = _known_exchange(connection)
+    if connection.info.get(WAITING) or (exchange is not None and exchange.has_begun):
         _send(connection, _message(connection, "COMMIT", ()))
+
+
+def _known_exchange(connection: sa.Connection) -> "Exchange | None":
+    found: Exchange | None = connection.info.get(EXCHANGE)
+    return found
 
 
 def forget_waiting(connection: sa.Connection) -> None:

@@ -1,6 +1,6 @@
 """The people's queue in SQL: selections (next door) and the leases on them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache, partial
 from typing import Any
@@ -131,10 +131,39 @@ HELD_BY_NAME = Prepared(
 )
 
 
-#: On PostgreSQL: the first free selection, with an id for the lease on it. Parameters: project_id, user_id.
-NEXT_ONE = Prepared(
-    fresh(1).add_columns(sa.func.nextval(sa.func.pg_get_serial_sequence("assignments", "id")).label("lease_id"))
-)
+def _take_one() -> "sa.Select[Any]":
+    """A lease on the first free selection, in its first free slot, for who holds nothing in the project."""
+    person = sa.bindparam("user_id", type_=ID)
+    holds = sa.exists().where(
+        assignments.c.project_id == sa.bindparam("project_id", type_=ID), assignments.c.user_id == person, OPEN_LEASE
+    )
+    offered = fresh(1).where(~holds).cte("offered")
+    number = sa.func.generate_series(0, offered.c.selection_overlap - 1).column_valued("number")
+    in_slot = (assignments.c.selection_id == offered.c.selection_id) & (assignments.c.slot == number)
+    is_free = ~sa.exists().where(in_slot, OPEN_LEASE).correlate_except(assignments)
+    slot = sa.select(sa.func.min(number)).where(is_free).correlate(offered).scalar_subquery()
+    values = {
+        "project_id": offered.c.selection_project_id,
+        "selection_id": offered.c.selection_id,
+        "slot": slot,
+        "user_id": person,
+        "state": sa.literal_column(f"'{AssignmentState.OPEN.value}'"),
+        "lease_expires_at": sa.bindparam("until", type_=UtcTime()),
+        "created_at": sa.bindparam("now", type_=UtcTime()),
+    }
+    leased = (
+        postgresql.insert(assignments)
+        .from_select(list(values), sa.select(*values.values()).select_from(offered))
+        .on_conflict_do_nothing()
+        .returning(assignments.c.id, assignments.c.selection_id, assignments.c.slot)
+        .cte("leased")
+    )
+    columns = (leased.c.id.label("lease_id"), leased.c.slot.label("lease_slot"))
+    return sa.select(offered, *columns).join_from(offered, leased, leased.c.selection_id == offered.c.selection_id)
+
+
+#: On PostgreSQL. Parameters: project_id, user_id, until, now.
+TAKE_ONE = Prepared(_take_one())
 
 
 def _lease_row(at: int) -> dict[str, "sa.ColumnElement[Any]"]:
@@ -158,16 +187,15 @@ def _leasing(count: int, on_postgres: bool) -> Prepared:
     return Prepared(insert.returning(assignments.c.id, assignments.c.selection_id, assignments.c.slot))
 
 
-#: With an id that PostgreSQL's sequence gave before.
-LEASE_AS = Prepared(
-    postgresql.insert(assignments)
-    .values({"id": sa.bindparam("id", type_=ID), **_lease_row(0)})
-    .on_conflict_do_nothing()
-)
-
-
 class SqlQueueRows(SqlSelectionRows):
     """As in `loop.queue_ports.QueueRows`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__(connection)
+        #: Samples whose answers were fetched for in this transaction.
+        self._answered: set[int] = set()
+        #: Projects, by name, that somebody asked for in this transaction.
+        self._begun: dict[str, Callable[[], list[Any]]] = {}
 
     def add_assignment(
         self, selection: Selection, user_id: int, slot: int, expires_at: datetime, now: datetime
@@ -205,14 +233,8 @@ class SqlQueueRows(SqlSelectionRows):
             values[f"project_{at}"] = offer.sample.project_id
             values[f"selection_{at}"] = offer.selection.id
             values[f"slot_{at}"] = slots.get(offer.selection.id, 0)
-        kept = offers[0].lease_id
-        if kept is not None and len(offers) == 1:
-            is_leased = partial(_leased_already, offers[0].selection.id, values["slot_0"], user_id)
-            LEASE_AS.change_later(self._connection, values | {"id": kept}, missing=is_leased)
-            made = {offers[0].selection.id: kept}
-        else:
-            leasing = _leasing(len(offers), is_postgres(self._connection))
-            made = {row.selection_id: row.id for row in leasing.rows(self._connection, values)}
+        leasing = _leasing(len(offers), is_postgres(self._connection))
+        made = {row.selection_id: row.id for row in leasing.rows(self._connection, values)}
         lost = next((offer.selection.id for offer in offers if offer.selection.id not in made), None)
         if lost is not None:
             raise _leased_already(lost, slots.get(lost, 0), user_id)
@@ -253,53 +275,67 @@ class SqlQueueRows(SqlSelectionRows):
             raise _no_assignment(assignment_id)
         return _assignment(row)
 
-    def asked(self, assignment_id: int, user_id: int, class_name: str | None, client_key: str) -> Asked:
+    def asked(self, assignment_id: int, user_id: int, class_name: str | None, client_key: str) -> Callable[[], Asked]:
         """What an answer of this person to this assignment, under that key, rests on, read after taking its project's
-        lock; or NotFoundError.
+        lock; or NotFoundError. Fetched later, it knows of every answer to the sample that was fetched for before.
         """
+        connection, with_ids = self._connection, is_postgres(self._connection)
         values: dict[str, Any] = {"wanted": assignment_id, "class_name": class_name}
-        if is_postgres(self._connection):
-            LOCK_PROJECT_OF.change_later(self._connection, values)
+        if with_ids:
+            LOCK_PROJECT_OF.change_later(connection, values)
             values |= {"in_hands_of": user_id, "client_key": client_key}
-            row = ASKED_ON_POSTGRES.row(self._connection, values)
-        else:
-            row = ASKED.row(self._connection, values)
-        if row is None:
-            raise _no_assignment(assignment_id)
-        next_id = row.next_id if is_postgres(self._connection) and not row.is_known else None
-        return Asked(_assignment(row), row.named_class_id, row.named_class_name, bool(row.is_first), next_id)
+        statement = ASKED_ON_POSTGRES if with_ids else ASKED
+        later = statement.rows_later(connection, values)
 
-    def begin_lease(self, project_name: str, user_id: int, now: datetime, *, wanted: int) -> LeaseBegun:
+        def asked() -> Asked:
+            row = next(iter(later()), None)
+            if row is not None and row.sample_id in self._answered:
+                row = statement.row(connection, values)
+            if row is None:
+                raise _no_assignment(assignment_id)
+            self._answered.add(row.sample_id)
+            next_id = row.next_id if with_ids and not row.is_known else None
+            return Asked(_assignment(row), row.named_class_id, row.named_class_name, bool(row.is_first), next_id)
+
+        return asked
+
+    def begin_lease(
+        self, project_name: str, user_id: int, now: datetime, *, wanted: int, until: datetime
+    ) -> Callable[[], LeaseBegun]:
         """Take the project's lock and end what is over in it (lease_expires_at <= now); then what is there.
 
-        Where one is wanted PostgreSQL is asked for the next free sample in the same message: waiting for a second
-        answer would take longer. The message needs the project's id before the name was looked up: that of the last
-        time, and what comes of a wrong one is not used.
+        Where one is wanted PostgreSQL leases the next free sample in the same message: waiting for a second answer
+        would take longer. The message needs the project's id before the name was looked up: that of the last time.
         """
         connection = self._connection
-        of_name = {"wanted": project_name}
-        if not is_postgres(connection):
-            EXPIRE_BY_NAME.change_later(connection, of_name | {"now": now})
-            rows = BY_NAME.rows(connection, of_name)
-            held = HELD_BY_NAME.rows(connection, of_name | {"in_hands_of": user_id})
-            return LeaseBegun(next(iter(projects_from(rows)), None), [_assignment(row) for row in held])
-        LOCK_BY_NAME.change_later(connection, of_name)
-        EXPIRE_BY_NAME.change_later(connection, of_name | {"now": now})
-        project_rows = BY_NAME.rows_later(connection, of_name)
-        held_rows = HELD_BY_NAME.rows_later(connection, of_name | {"in_hands_of": user_id})
+        project_rows = self._locked(project_name, now)
+        values = {"wanted": project_name, "in_hands_of": user_id}
+        held_rows = HELD_BY_NAME.rows_later(connection, values)
         known: dict[str, int] = connection.info.setdefault(PROJECT_IDS, {})
-        guess = known.get(project_name)
-        first = None if guess is None or wanted > 1 else self._next_one(guess, user_id)
-        project = next(iter(projects_from(project_rows())), None)
-        held = [_assignment(row) for row in held_rows()]
-        if project is not None:
-            known[project_name] = project.id
-        return LeaseBegun(project, held, first if project is not None and project.id == guess else None)
+        taken_rows: Callable[[], list[Any]] = list
+        if wanted == 1 and project_name in known and is_postgres(connection):
+            values = {"project_id": known[project_name], "user_id": user_id, "until": until, "now": now}
+            taken_rows = TAKE_ONE.rows_later(connection, values)
 
-    def _next_one(self, project_id: int, user_id: int) -> Offer | None:
-        """The first free selection, with an id for the lease on it."""
-        row = NEXT_ONE.row(self._connection, {"project_id": project_id, "user_id": user_id})
-        return None if row is None else Offer(selection_from(row), sample_from(row), row.lease_id)
+        def begun() -> LeaseBegun:
+            project = next(iter(projects_from(project_rows())), None)
+            if project is not None:
+                known[project_name] = project.id
+            held = [_assignment(row) for row in held_rows()]
+            taken = next((_taken(row, user_id, until, now) for row in taken_rows()), None)
+            return LeaseBegun(project, held, taken)
+
+        return begun
+
+    def _locked(self, project_name: str, now: datetime) -> Callable[[], list[Any]]:
+        """The project's row, after what was over in it has been ended; once in a transaction."""
+        if project_name not in self._begun:
+            of_name = {"wanted": project_name}
+            if is_postgres(self._connection):
+                LOCK_BY_NAME.change_later(self._connection, of_name)
+            EXPIRE_BY_NAME.change_later(self._connection, of_name | {"now": now})
+            self._begun[project_name] = BY_NAME.rows_later(self._connection, of_name)
+        return self._begun[project_name]
 
     def open_assignments_of_user(self, project_id: int, user_id: int) -> list[Assignment]:
         """Leases this person holds, oldest first."""
@@ -411,6 +447,19 @@ def _assignment(row: "sa.Row[Any]") -> Assignment:
         sample=sample_from(row),
         suggestion_asked_at=row.suggestion_asked_at,
         suggestion_seen_at=row.suggestion_seen_at,
+    )
+
+
+def _taken(row: "sa.Row[Any]", user_id: int, until: datetime, now: datetime) -> Assignment:
+    return Assignment(
+        id=row.lease_id,
+        selection=selection_from(row),
+        user_id=user_id,
+        state=AssignmentState.OPEN,
+        slot=row.lease_slot,
+        lease_expires_at=until,
+        created_at=now,
+        sample=sample_from(row),
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Generic, TypeVar
 
@@ -85,8 +85,12 @@ class SqlStore:
         self._process_id = os.getpid()
         self._inherited: list[Engines] = []
         self._engines = create_engines(url, pool_size=pool_size)
+        self._begin_turns()
+
+    def _begin_turns(self) -> None:
         self._turn = _WriterTurn()
         self._group = GroupCommit(self.write)
+        self._looks = GroupCommit(lambda: _looking(self._engines))
 
     def read(self) -> AbstractContextManager[SqlTransaction]:
         """A snapshot for reading; the database refuses writes through it.
@@ -97,10 +101,21 @@ class SqlStore:
         engines = self._own_engines()
         return _reading(engines.reader, engines.name)
 
-    def look(self) -> AbstractContextManager[SqlTransaction]:
-        """As `read`, for one look-up: what a second one saw could be newer."""
+    def look(self, ask: Callable[[SqlTransaction], Callable[[], T]]) -> T:
+        """What one short look-up gives, which may share its message with those of other threads.
+
+        Args:
+            ask: asks, and gives the way to fetch the answer; it may be asked again. It asks once: what a second
+                look-up saw could be newer.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
         engines = self._own_engines()
-        return _looking(engines.looker, engines.name)
+        if not engines.is_sqlite:
+            return self._looks.run(ask, about=object())
+        with _looking(engines) as tx:
+            return ask(tx)()
 
     @contextmanager
     def write(self) -> Iterator[SqlTransaction]:
@@ -113,18 +128,20 @@ class SqlStore:
         with self._writing() as connection:
             yield SqlTransaction(connection)
 
-    def write_together(self, work: Callable[[SqlTransaction], T]) -> T:
+    def write_together(self, begin: Callable[[SqlTransaction], Callable[[], T]], *, about: Hashable) -> T:
         """Do short work in a write transaction that it may share with that of other threads; what it gives, once it is
         committed and on disk.
 
         Args:
-            work: does nothing but read and write through the transaction; it may be taken back and done again.
+            begin: asks what has to be known first and gives the rest of the work. Both do nothing but read and write
+                through the transaction; they may be taken back and done again. Others' work may come in between.
+            about: work about the same thing never shares a transaction.
 
         Raises:
             What the work raises, and what `write` raises.
         """
         self._own_engines()
-        return self._group.run(work)
+        return self._group.run(begin, about=about)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -169,8 +186,7 @@ class SqlStore:
             # Kept, not closed: closing here would speak on the parent's connections.
             self._inherited.append(self._engines)
             self._engines = create_engines(self._url, pool_size=self._pool_size)
-            self._turn = _WriterTurn()
-            self._group = GroupCommit(self.write)
+            self._begin_turns()
             self._process_id = os.getpid()
         return self._engines
 
@@ -182,9 +198,9 @@ def _reading(engine: sa.Engine, name: str) -> Iterator[SqlTransaction]:
 
 
 @contextmanager
-def _looking(engine: sa.Engine, name: str) -> Iterator[SqlTransaction]:
+def _looking(engines: Engines) -> Iterator[SqlTransaction]:
     """Nothing begins and nothing ends a transaction around one look-up: two answers less to wait for."""
-    with checkout(engine, name) as connection:
+    with checkout(engines.looker, engines.name) as connection:
         yield SqlTransaction(connection)
 
 

@@ -1,7 +1,7 @@
 """Several statements in one message to PostgreSQL: what comes back, what is refused, and what a lost server leaves."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from al_service.storage.exchange import Exchange
 from al_service.storage.failures import RefusedStatement
 from al_service.storage.prepared import WAITING, Prepared
 from al_service.storage.schema import users
-from al_service.storage.store import SqlStore
+from al_service.storage.store import SqlStore, SqlTransaction
 
 pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"])
 NUMBER = "SELECT $1::bigint AS number"
@@ -156,6 +156,7 @@ def test_what_is_not_valid_any_more_fails_once(store_url: str) -> None:
     for change in ("ALTER TABLE users ALTER name TYPE varchar(300)", "DEALLOCATE ALL"):
         with store._writing() as connection:
             assert by_id.rows(connection, {"wanted": 1}) == []
+        with store._writing() as connection:
             connection.exec_driver_sql(change)
         with pytest.raises(UnavailableError, match="not valid any more"), store._writing() as connection:
             by_id.rows(connection, {"wanted": 1})
@@ -166,13 +167,25 @@ def test_what_is_not_valid_any_more_fails_once(store_url: str) -> None:
 
 def test_what_nobody_asked_for_is_not_sent_by_the_next_one(store: SqlStore) -> None:
     rename = Prepared(sa.update(users).values(name="nobody"))
-    with store.look() as tx:
+    infos: list[Any] = []
+
+    def only_renames(tx: SqlTransaction) -> Callable[[], None]:
         rename.change_later(tx.connection, {})
-    with store.look() as tx:
-        assert tx.accounts.find_signed_in(1) is None
+        infos.append(tx.connection.info)
+        assert tx.connection.info[WAITING]
+        return lambda: None
+
+    def signed_in(tx: SqlTransaction) -> Callable[[], object]:
+        infos.append(tx.connection.info)
         assert not tx.connection.info.get(WAITING)
+        return tx.accounts.find_signed_in(1)
+
+    store.look(only_renames)
+    assert store.look(signed_in) is None
+    assert infos[0] is infos[1]
 
 
 def test_a_look_up_cannot_write(store: SqlStore) -> None:
-    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), store.look() as tx:
-        Prepared(sa.update(users).values(name="x")).row(tx.connection, {})
+    rename = Prepared(sa.update(users).values(name="x"))
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        store.look(lambda tx: rename.rows_later(tx.connection, {}))

@@ -215,9 +215,9 @@ class TestAccounts:
             assert tx.accounts.find_user("nobody") is None
             assert tx.accounts.password_hash(made.id) == "hash"
             assert tx.accounts.password_hash(world.ann.id) is None
-            assert tx.accounts.find_signed_in(made.id) == (made, "hash")
-            assert tx.accounts.find_signed_in(world.ann.id) == (world.ann, None)
-            assert tx.accounts.find_signed_in(999) is None
+            assert tx.accounts.find_signed_in(made.id)() == (made, "hash")
+            assert tx.accounts.find_signed_in(world.ann.id)() == (world.ann, None)
+            assert tx.accounts.find_signed_in(999)() is None
             assert [user.name for user in tx.accounts.users()] == ["ann", "bob", "cat", "zoé"]
             tx.accounts.set_user(made.id, role=Role.VIEWER)
             tx.accounts.set_user(made.id, password_hash="other", is_active=False)
@@ -229,15 +229,15 @@ class TestAccounts:
 
     def test_a_session_that_was_ended_signs_nobody_in_until_it_is_forgotten(self, world: World) -> None:
         with world.store.write() as tx:
-            assert tx.accounts.find_signed_in(world.ann.id, "first") == (world.ann, None)
+            assert tx.accounts.find_signed_in(world.ann.id, "first")() == (world.ann, None)
             assert tx.accounts.end_session("first", NOW, forget_before=NOW - timedelta(days=30)) is True
             assert tx.accounts.end_session("first", NOW + timedelta(days=1), forget_before=NOW) is False
-            assert tx.accounts.find_signed_in(world.ann.id, "first") is None
-            assert tx.accounts.find_signed_in(world.ann.id, "second") == (world.ann, None)
+            assert tx.accounts.find_signed_in(world.ann.id, "first")() is None
+            assert tx.accounts.find_signed_in(world.ann.id, "second")() == (world.ann, None)
             later = NOW + timedelta(days=31)
             assert tx.accounts.end_session("second", later, forget_before=NOW + timedelta(seconds=1)) is True
-            assert tx.accounts.find_signed_in(world.ann.id, "first") == (world.ann, None)
-            assert tx.accounts.find_signed_in(world.ann.id, "second") is None
+            assert tx.accounts.find_signed_in(world.ann.id, "first")() == (world.ann, None)
+            assert tx.accounts.find_signed_in(world.ann.id, "second")() is None
 
     def test_tokens_are_found_touched_and_revoked(self, world: World) -> None:
         with world.store.write() as tx:

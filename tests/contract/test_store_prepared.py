@@ -141,5 +141,6 @@ class TestLook:
         for name in ("a", "b"):
             with store._writing() as connection:
                 world_rename(connection, world.ann.id, name)
-            with store.look() as tx:
-                assert tx.accounts.get_user(world.ann.id).name == name
+            found = store.look(lambda tx: tx.accounts.find_signed_in(world.ann.id))
+            assert found is not None
+            assert found[0].name == name

@@ -1,6 +1,10 @@
 """A project `pets` whose rounds are run by hand up to the people: what the tests of the queue stand on."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
+from typing import Any
 
 from al_service.domain.records import Annotation, Assignment, Chosen, NewSample, User
 from al_service.domain.states import AnnotationKind, JobKind, SampleState, Split, Stage
@@ -77,3 +81,47 @@ def sample_state(loop: Loop, sample_id: int) -> tuple[SampleState, str | None]:
     with loop.services.store.read() as tx:
         sample = tx.samples.get(sample_id)
     return sample.state, sample.class_name
+
+
+@contextmanager
+def at_once(loop: Loop) -> Iterator[Callable[[Callable[[], Any]], list[Any]]]:
+    """Whatever is given inside is done in one transaction, in the order in which it came; a list gets its result."""
+    store: Any = loop.services.store
+    group = store._group
+    is_at_work, may_go_on = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+    errors: list[Exception] = []
+
+    def first(_tx: Any) -> Callable[[], None]:
+        is_at_work.set()
+        may_go_on.wait(30)
+        return lambda: None
+
+    def start(work: Callable[[], Any]) -> None:
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 (the test shall see it)
+                errors.append(error)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+
+    start(lambda: store.write_together(first, about="the first"))
+    assert is_at_work.wait(30)
+
+    def come(work: Callable[[], Any]) -> list[Any]:
+        got: list[Any] = []
+        waiting = len(group._waiting)
+        start(lambda: got.append(work()))
+        while len(group._waiting) == waiting:
+            threading.Event().wait(0.001)
+        return got
+
+    try:
+        yield come
+    finally:
+        may_go_on.set()
+        for thread in threads:
+            thread.join(60)
+    assert errors == []

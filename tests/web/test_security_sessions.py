@@ -199,8 +199,8 @@ def test_ended_sessions_are_forgotten_once_their_cookies_are_too_old(mia: World)
     mia.clock.advance(SESSION_LIFETIME.total_seconds() + 1)
     accounts.sign_out(user, "new")
     with mia.store.read() as tx:
-        assert tx.accounts.find_signed_in(user.id, "old") is not None
-        assert tx.accounts.find_signed_in(user.id, "new") is None
+        assert tx.accounts.find_signed_in(user.id, "old")() is not None
+        assert tx.accounts.find_signed_in(user.id, "new")() is None
 
 
 def test_a_cookie_that_was_good_before_still_grows_old_and_keeps_nothing_of_a_request(mia: World) -> None:

@@ -35,12 +35,20 @@ class Log:
         return [row for group in self.groups for row in group]
 
 
-def append(row: str) -> Callable[[list[str]], str]:
-    def work(rows: list[str]) -> str:
-        rows.append(row)
-        return row.upper()
+Work = Callable[[list[str]], Callable[[], str]]
 
-    return work
+
+def append(row: str) -> Work:
+    """Work that appends in its second half."""
+
+    def begin(rows: list[str]) -> Callable[[], str]:
+        def go_on() -> str:
+            rows.append(row)
+            return row.upper()
+
+        return go_on
+
+    return begin
 
 
 class Threads:
@@ -56,19 +64,18 @@ class Threads:
     def first(self) -> None:
         """One whose work lasts until `go_on`."""
 
-        def work(rows: list[str]) -> str:
-            rows.append("first")
+        def begin(rows: list[str]) -> Callable[[], str]:
             self._is_at_work.set()
             self._may_go_on.wait(30)
-            return "FIRST"
+            return append("first")(rows)
 
-        self._start("first", work)
+        self._start("first", begin)
         assert self._is_at_work.wait(30)
 
-    def come(self, name: str, work: Callable[[list[str]], str] | None = None) -> None:
+    def come(self, name: str, begin: Work | None = None, *, about: str | None = None) -> None:
         """One more, who waits behind the first."""
         waiting = len(self._group._waiting)
-        self._start(name, work or append(name))
+        self._start(name, begin or append(name), about)
         while len(self._group._waiting) == waiting:
             threading.Event().wait(0.001)
 
@@ -79,10 +86,10 @@ class Threads:
             thread.join(30)
             assert not thread.is_alive()
 
-    def _start(self, name: str, work: Callable[[list[str]], str]) -> None:
+    def _start(self, name: str, begin: Work, about: str | None = None) -> None:
         def run() -> None:
             try:
-                self.told[name] = self._group.run(work)
+                self.told[name] = self._group.run(begin, about=about or name)
             except (ValueError, OSError, UnavailableError) as error:
                 self.told[name] = error
 
@@ -106,7 +113,7 @@ def people(group: GroupCommit[list[str]]) -> Threads:
 
 
 def test_alone_it_is_a_transaction_of_its_own(log: Log, group: GroupCommit[list[str]]) -> None:
-    assert [group.run(append(name)) for name in "ab"] == ["A", "B"]
+    assert [group.run(append(name), about=1) for name in "ab"] == ["A", "B"]
     assert log.groups == [["a"], ["b"]]
 
 
@@ -120,9 +127,12 @@ def test_those_who_come_meanwhile_share_the_next_in_their_order(log: Log, people
 
 
 def test_only_who_is_at_fault_hears_of_it(log: Log, people: Threads) -> None:
-    def wrong(rows: list[str]) -> str:
-        rows.append("half done")
-        raise ValueError("no such class")
+    def wrong(rows: list[str]) -> Callable[[], str]:
+        def go_on() -> str:
+            rows.append("half done")
+            raise ValueError("no such class")
+
+        return go_on
 
     people.first()
     people.come("a")
@@ -132,6 +142,42 @@ def test_only_who_is_at_fault_hears_of_it(log: Log, people: Threads) -> None:
     assert log.groups == [["first"], ["a"], ["b"]]
     assert (people.told["a"], people.told["b"]) == ("A", "B")
     assert str(people.told["wrong"]) == "no such class"
+
+
+def test_all_ask_before_the_first_goes_on(log: Log, people: Threads) -> None:
+    def asks(name: str) -> Work:
+        def begin(rows: list[str]) -> Callable[[], str]:
+            rows.append(f"{name} asks")
+            return append(name)(rows)
+
+        return begin
+
+    people.first()
+    for name in "ab":
+        people.come(name, asks(name))
+    people.go_on()
+    assert log.groups[1:] == [["a asks", "b asks", "a", "b"]]
+
+
+def test_work_about_the_same_waits_for_the_next_group(log: Log, people: Threads) -> None:
+    people.first()
+    for name, about in (("a", "mia"), ("b", "mia"), ("c", "ben"), ("d", "mia"), ("e", "eve")):
+        people.come(name, about=about)
+    people.go_on()
+    assert log.groups[1:] == [["a", "c", "e"], ["b"], ["d"]]
+    assert all(people.told[name] == name.upper() for name in "abcde")
+
+
+def test_who_could_not_even_ask_is_at_fault_alone(log: Log, people: Threads) -> None:
+    def wrong(rows: list[str]) -> Callable[[], str]:
+        raise ValueError("no such project")
+
+    people.first()
+    people.come("a")
+    people.come("wrong", wrong)
+    people.go_on()
+    assert log.groups == [["first"], ["a"]]
+    assert str(people.told["wrong"]) == "no such project"
 
 
 def test_nobody_is_told_before_the_commit_and_all_hear_when_it_fails(log: Log, people: Threads) -> None:
@@ -158,9 +204,9 @@ def test_a_database_that_does_not_answer_is_asked_once_for_all(log: Log, people:
 def test_after_a_failure_the_next_ones_go_on(log: Log, group: GroupCommit[list[str]]) -> None:
     log.commit_fails = True
     with pytest.raises(OSError, match="full"):
-        group.run(append("a"))
+        group.run(append("a"), about=1)
     log.commit_fails = False
-    assert group.run(append("b")) == "B"
+    assert group.run(append("b"), about=1) == "B"
     assert log.groups == [["b"]]
 
 
@@ -179,7 +225,7 @@ def test_many_threads_at_once_lose_nothing_and_do_nothing_twice(log: Log, group:
 
     def many(thread: int) -> None:
         for number in range(200):
-            told.append(group.run(append(f"{thread}-{number}")))
+            told.append(group.run(append(f"{thread}-{number}"), about=thread))
 
     threads = [threading.Thread(target=many, args=(thread,)) for thread in range(12)]
     for thread in threads:
