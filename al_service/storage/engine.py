@@ -26,8 +26,8 @@ PINGED_AFTER_S = 1.0
 SQLITE_CACHE_KIB = 32_768
 #: Option of an engine whose connections are used for one statement: it is a transaction by itself.
 WITHOUT_TRANSACTION = "al_without_transaction"
-#: Connections of a process to PostgreSQL for single look-ups. Each takes a fraction of a millisecond.
-LOOKERS = 8
+#: Connections of a process to PostgreSQL for single look-ups. They take turns, together with whoever else waits.
+LOOKERS = 1
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,8 @@ def test_a_session_goes_on_over_a_reload_and_ends_after_six_hours(site: Site, vi
     expect(pace).to_have_text("0 of 3 this session")
     label(page, samples[:2])
     expect_unsaved(page, 0)
+    # What is asked for while the page is left would be held on.
+    page.wait_for_load_state("networkidle")
     page.reload()
     expect_in_view(page, samples[2])
     expect(pace).to_have_text("2 of 3 this session")

@@ -63,7 +63,8 @@ def test_projects(site: Site, visit: OpenVisit) -> None:
     check = Checks(page)
     expect(page.locator("#empty")).to_be_visible()
     check("no projects")
-    page.get_by_role("link", name="New project").first.click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="New project").first.click()
     page.get_by_role("button", name="Create project").click()
     expect(page.locator("#problem")).not_to_be_empty()
     check("a new project that cannot be")

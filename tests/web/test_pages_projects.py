@@ -57,7 +57,8 @@ def test_a_project_without_images_leads_engineers_to_where_they_are_added(site: 
     site.person("eve", Role.ENGINEER)
     site.services.projects.create("birds", ["sparrow"], {})
     page = visit().sign_in("eve")
-    page.get_by_role("link", name="Add images to birds").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Add images to birds").click()
     expect(page).to_have_url(f"{site.url}/projects/birds/images")
     page.get_by_role("button", name="birds").click()
     page.get_by_role("menuitem", name="Board").click()
