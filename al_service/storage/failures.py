@@ -33,9 +33,11 @@ SQLITE_UNIQUE = (1555, 2067, 2579)
 SQLITE_FOREIGN_KEY = 787
 
 #: Classes and codes of SQLSTATE (PostgreSQL, appendix A) that mean "try again later".
-POSTGRES_UNAVAILABLE = ("08", "28", "3D", "40", "53", "55P03", "57", "58", "25P03")
+POSTGRES_UNAVAILABLE = ("08", "28", "3D", "53", "55P03", "57", "58", "25P03")
 POSTGRES_UNIQUE = "23505"
 POSTGRES_FOREIGN_KEY = "23503"
+#: A deadlock, or a transaction that cannot be put in order with others.
+POSTGRES_COLLIDED = "40"
 #: 22: the value does not fit its type; 54: it is too large (e.g. for an index row).
 POSTGRES_INVALID = ("22", "54")
 
@@ -50,6 +52,10 @@ class DatabaseUnavailableError(UnavailableError):
     """The database does not answer, is locked for too long, or cannot write."""
 
     code = "database_unavailable"
+
+
+class TransactionsCollidedError(DatabaseUnavailableError):
+    """Transactions waited for each other, and the database gave this one up; by itself it may go through."""
 
 
 class RefusedStatement(Exception):  # noqa: N818 (never leaves the storage; what it holds does)
@@ -134,6 +140,8 @@ def _from_postgres(error: Any, name: str) -> AlServiceError | None:
         return DatabaseConflictError(f"there already: {error.diag.table_name}, {error.diag.message_detail}")
     if state == POSTGRES_FOREIGN_KEY:
         return DatabaseConflictError(f"a row that this one refers to does not exist: {error.diag.message_detail}")
+    if state.startswith(POSTGRES_COLLIDED):
+        return TransactionsCollidedError(f"{name} gave up a transaction that met others: {error}")
     if state.startswith(POSTGRES_UNAVAILABLE):
         return DatabaseUnavailableError(f"{name} does not answer in time or cannot write: {error}")
     return InvalidInputError(f"a value does not fit: {error}") if state.startswith(POSTGRES_INVALID) else None

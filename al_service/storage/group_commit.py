@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 from al_service.errors import UnavailableError
+from al_service.storage.failures import TransactionsCollidedError
 
 T = TypeVar("T")
 Tx = TypeVar("Tx")
@@ -62,8 +63,9 @@ class GroupCommit(Generic[Tx]):
         Args:
             begin: the first half, which gives the second. Both only read and write through the transaction: where
                 something in a group fails, all of it is taken back and each piece done again in a transaction of its
-                own, so that only the one at fault hears of it. Where the database does not answer, all hear that at
-                once: each would only wait for it again.
+                own, so that only the one at fault hears of it. A group may hold what others wait for who hold what it
+                waits for; each piece alone does not. Where the database does not answer, all hear that at once: each
+                would only wait for it again.
             about: whom the work is about. A second piece about the same would be asked too early in the group of the
                 first, and waits for the next one.
         """
@@ -102,7 +104,7 @@ class GroupCommit(Generic[Tx]):
                 for one, go_on in begun:
                     one.result = go_on()
         except BaseException as error:  # noqa: BLE001 (it is raised where the work came from)
-            if len(group) > 1 and not isinstance(error, UnavailableError):
+            if len(group) > 1 and _may_go_through_alone(error):
                 for one in group:
                     self._do([one])
                 return
@@ -110,6 +112,10 @@ class GroupCommit(Generic[Tx]):
                 one.result, one.error = None, error
         for one in group:
             one.is_done = True
+
+
+def _may_go_through_alone(error: BaseException) -> bool:
+    return isinstance(error, TransactionsCollidedError) or not isinstance(error, UnavailableError)
 
 
 def _together(waiting: list[_Work[Tx]]) -> tuple[list[_Work[Tx]], list[_Work[Tx]]]:

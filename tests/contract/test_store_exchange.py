@@ -1,14 +1,18 @@
 """Several statements in one message to PostgreSQL: what comes back, what is refused, and what a lost server leaves."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
+from al_service.domain.project_config import ProjectConfig
 from al_service.errors import UnavailableError
 from al_service.storage.column_types import ID
 from al_service.storage.exchange import Exchange
@@ -189,3 +193,61 @@ def test_a_look_up_cannot_write(store: SqlStore) -> None:
     rename = Prepared(sa.update(users).values(name="x"))
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         store.look(lambda tx: rename.rows_later(tx.connection, {}))
+
+
+def test_two_groups_that_hold_what_the_other_waits_for_both_go_through(store: SqlStore) -> None:
+    """As two web processes whose people work in the same two projects, which came in another order in each."""
+    for name in ("a", "b"):
+        with store.write() as tx:
+            tx.projects.add(name, ["cat"], ProjectConfig(), datetime.now(UTC))
+    other = SqlStore(store._url)
+    has_locked = {name: threading.Event() for name in ("a", "b")}
+    begun: list[str] = []
+
+    def work(name: str, after: str | None = None) -> Callable[[SqlTransaction], Callable[[], str]]:
+        def begin(tx: SqlTransaction) -> Callable[[], str]:
+            begun.append(name)
+            if after is not None:
+                has_locked[after].wait(10)
+            assert tx.projects.find_locked(name) is not None
+            has_locked[name].set()
+            return lambda: name
+
+        return begin
+
+    told: list[str] = []
+    threads: list[threading.Thread] = []
+    with ExitStack() as stack:
+        for one, order in ((store, "ab"), (other, "ba")):
+            may_go_on = stack.enter_context(led(one))
+            for at, name in enumerate(order):
+                # The second of each group waits until the other group holds what it wants.
+                piece = partial(one.write_together, work(name, after=name if at else None), about=name)
+                waiting = len(one._group._waiting)
+                threads.append(threading.Thread(target=lambda piece=piece: told.append(piece())))
+                threads[-1].start()
+                while len(one._group._waiting) == waiting:
+                    threading.Event().wait(0.001)
+            stack.callback(may_go_on.set)
+    for thread in threads:
+        thread.join(60)
+    assert sorted(told) == ["a", "a", "b", "b"]
+    assert len(begun) > 4
+    other.close()
+
+
+@contextmanager
+def led(store: SqlStore) -> Iterator[threading.Event]:
+    """Whoever comes meanwhile waits for the event, and is then one group."""
+    is_at_work, may_go_on = threading.Event(), threading.Event()
+
+    def begin(_tx: SqlTransaction) -> Callable[[], None]:
+        is_at_work.set()
+        may_go_on.wait(30)
+        return lambda: None
+
+    thread = threading.Thread(target=lambda: store.write_together(begin, about="the first"))
+    thread.start()
+    assert is_at_work.wait(30)
+    yield may_go_on
+    thread.join(30)

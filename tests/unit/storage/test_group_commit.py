@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from al_service.errors import UnavailableError
+from al_service.storage.failures import TransactionsCollidedError
 from al_service.storage.group_commit import TOGETHER_MAX, GroupCommit
 
 
@@ -199,6 +200,22 @@ def test_a_database_that_does_not_answer_is_asked_once_for_all(log: Log, people:
     people.go_on()
     assert log.begun == 2
     assert {str(people.told[name]) for name in "abc"} == {"the database is locked"}
+
+
+def test_a_group_that_met_another_one_is_done_one_by_one(log: Log, people: Threads) -> None:
+    collides = [True]
+
+    def meets(rows: list[str]) -> Callable[[], str]:
+        if collides:
+            raise TransactionsCollidedError(f"deadlock {collides.pop()}")
+        return append("b")(rows)
+
+    people.first()
+    people.come("a")
+    people.come("b", meets)
+    people.go_on()
+    assert log.groups == [["first"], ["a"], ["b"]]
+    assert (people.told["a"], people.told["b"]) == ("A", "B")
 
 
 def test_after_a_failure_the_next_ones_go_on(log: Log, group: GroupCommit[list[str]]) -> None:
