@@ -258,7 +258,8 @@ def test_a_study_of_another_project_is_not_found(birds: Site, visit: OpenVisit) 
 
 def test_board_and_menu_lead_to_the_studies(birds: Site, visit: OpenVisit) -> None:
     page = visit().sign_in("vic", "/projects/birds/board")
-    page.get_by_role("link", name="Studies").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Studies").click()
     expect(page).to_have_url(birds.url + STUDIES)
     page.get_by_role("button", name="birds").click()
     expect(page.get_by_role("menuitem", name="Board")).to_be_visible()
