@@ -164,6 +164,8 @@ def give(tx: Transaction, verdict: Verdict, user: User, now: datetime, *, evalua
     if verdict.version != (sample.label_version or 0):
         raise _changed(tx, sample, verdict)
     annotation = tx.annotations.add(_new(sample, verdict, user), now)
+    # Whoever was asked about it as well has answered it now.
+    tx.queue.answer_leases(sample.id, user.id)
     settle(tx, sample, None, annotation, tx.annotations.active_of_sample(sample.id), now)
     return Given(annotation, tx.samples.get(sample.id), True)
 

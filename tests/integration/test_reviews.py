@@ -153,6 +153,15 @@ def all_gold(loop: Loop, rita: User, ids: list[int], name: str = "cat") -> None:
         loop.services.reviews.set_gold(Verdict(sample_id, name, version_of(loop, sample_id), f"g-{sample_id}"), rita)
 
 
+def test_who_decides_an_image_that_they_hold_is_not_asked_about_it_again(loop: Loop, rita: User) -> None:
+    ids = fill(loop, batch=3)
+    [held] = lease(loop, rita)
+    verdict = Verdict(held.sample.id, "dog", version_of(loop, held.sample.id), "mine")
+    loop.services.reviews.label(verdict, rita)
+    assert [item.sample.id for item in lease(loop, rita)] == [ids[1]]
+    assert loop.services.projects.summary("pets").holders == {"rita": 1}
+
+
 def test_gold_comes_in_between_and_looks_like_the_others(loop: Loop, mia: User, tom: User, rita: User) -> None:
     ids = fill(loop, batch=6, gold_share=0.5)
     all_gold(loop, rita, ids[8:12])
