@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 from rq import Queue
-from rq.command import send_kill_horse_command, send_shutdown_command, send_stop_job_command
+from rq.command import (
+    PUBSUB_CHANNEL_TEMPLATE,
+    send_kill_horse_command,
+    send_shutdown_command,
+    send_stop_job_command,
+)
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
@@ -175,6 +180,9 @@ def test_a_stop_signal_releases_the_running_job_at_once(bench):
 def test_the_shutdown_command_stops_the_worker_too(bench):
     worker = bench.start_worker()
     name = wait_for(bench.workers, "the worker is registered")[0]["name"]
+    # It is registered a moment before it listens, and a command that nobody hears is lost.
+    channel = PUBSUB_CHANNEL_TEMPLATE % name
+    wait_for(lambda: bench.client.pubsub_numsub(channel)[0][1], "the worker listens")
     send_shutdown_command(bench.client, name)
     assert worker.wait(30) == EXIT_OK
 
